@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "core/ids.h"
+#include "core/openai_request.h"
+#include "core/plan.h"
+
+namespace baton::adapters {
+
+// How the two legs follow each other.
+enum class Dispatch : std::uint8_t {
+  kSequential,  // the decode body is made from the prefill response
+  kConcurrent,  // both go out at once; the engines find each other
+};
+
+// One upstream request as a connector wants it sent. `fields` are added to the ones that the router
+// always writes (host, content type and length, x-request-id).
+struct LegRequest {
+  std::string method = "POST";
+  std::string target;
+  std::vector<std::pair<std::string, std::string>> fields;
+  std::string body;
+};
+
+// What came back from the prefill leg.
+struct PrefillResponse {
+  unsigned status = 0;
+  std::string body;
+};
+
+// What a failed leg means for the rest of the request.
+enum class LegAction : std::uint8_t {
+  kRetryPrefill,  // another prefill pod, a new hand-off; the decode leg is cancelled
+  kRetryDecode,   // another decode pod, from the same hand-off
+  kRetryPair,     // both again
+  kFail,          // the client gets the error
+};
+
+// One engine family's disaggregation protocol: bodies and order of the two legs. Stateless and
+// shared by all threads; what one hand-off needs lives in HandoffKey.
+struct HandoffKey {
+  TransferId transfer_id;
+  std::string request_id;
+};
+
+class Connector {
+ public:
+  virtual ~Connector() = default;
+  [[nodiscard]] virtual std::string_view name() const = 0;
+  [[nodiscard]] virtual Dispatch dispatch() const = 0;
+
+  // Why this request cannot be split (n > 1, prompt arrays, …); empty: it can.
+  [[nodiscard]] virtual std::string refuses_split(const OpenAiRequest& request) const = 0;
+
+  [[nodiscard]] virtual Result<LegRequest> prefill_leg(const OpenAiRequest& request,
+                                                       const Plan& plan,
+                                                       const HandoffKey& key) const = 0;
+  // `prefill` is null where dispatch() is kConcurrent or the plan is decode-only.
+  [[nodiscard]] virtual Result<LegRequest> decode_leg(const OpenAiRequest& request,
+                                                      const Plan& plan, const HandoffKey& key,
+                                                      const PrefillResponse* prefill) const = 0;
+
+  // Decides from a leg's failure. `stage` is the leg that failed; a decode leg that reports
+  // Stage::kHandoff failed on the prefill side's account.
+  [[nodiscard]] virtual LegAction on_leg_failure(const Error& error) const = 0;
+
+  // The request that gives the prefill pod's blocks back when no decode leg will fetch them; an
+  // empty target where the protocol has none and the engine's own lease is the bound.
+  [[nodiscard]] virtual LegRequest release(const Plan& plan, const HandoffKey& key) const = 0;
+
+  // Reads an error answer of a pod into an Error with the stage that it names.
+  [[nodiscard]] virtual Error read_error(unsigned status, std::string_view body,
+                                         Stage leg) const = 0;
+
+  // GET targets that discovery asks a pod for, and what their answers say.
+  [[nodiscard]] virtual std::string facts_target() const = 0;
+  [[nodiscard]] virtual Result<EngineFacts> read_facts(std::string_view body) const = 0;
+};
+
+}  // namespace baton::adapters

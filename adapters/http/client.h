@@ -1,0 +1,56 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "adapters/http/server.h"
+
+namespace baton::adapters::http {
+
+struct ClientRequest {
+  std::string method;
+  std::string target;
+  Fields fields;  // added to host, content-length, and so on; names and values already checked
+  std::string body;
+};
+
+struct ClientLimits {
+  Duration connect_time = std::chrono::seconds(2);
+  Duration header_time = std::chrono::seconds(300);  // until the answer's head
+  Duration idle_time = std::chrono::seconds(60);     // between pieces of the body
+  Bytes header{64LL << 10};
+};
+
+// One exchange with a pod. Destroying it before the body was read whole closes the connection,
+// which is how a leg is cancelled; after that, the connection goes back to the pool.
+class ClientExchange {
+ public:
+  virtual ~ClientExchange() = default;
+  [[nodiscard]] virtual unsigned status() const = 0;
+  [[nodiscard]] virtual std::string_view field(std::string_view name) const = 0;
+  // Next piece of the body as it came (views a buffer valid until the next call); empty: the end.
+  // Errors: kUpstream when it ends early, kTimeout when nothing comes for idle_time.
+  virtual Task<Result<std::string_view>> read_some() = 0;
+  // The rest of the body, at most `limit`.
+  virtual Task<Result<std::string>> read_all(Bytes limit) = 0;
+};
+
+// Keep-alive connections from one thread to the pods, by address. Not shared between threads.
+class Client {
+ public:
+  [[nodiscard]] static std::unique_ptr<Client> create(asio::io_context& io, ClientLimits limits);
+  virtual ~Client() = default;
+  // Sends the request and reads the head of the answer. A kept connection that the pod closed
+  // before any byte of the answer is replaced by a new one once. Errors: kUnavailable (refused,
+  // unreachable, reset; retryable), kTimeout, kUpstream (not HTTP). Honours the caller's
+  // cancellation slot: the connection is closed and kCancelled returned.
+  virtual Task<Result<std::unique_ptr<ClientExchange>>> send(std::string host, std::uint16_t port,
+                                                             ClientRequest request) = 0;
+  [[nodiscard]] virtual int open_connections() const = 0;
+};
+
+}  // namespace baton::adapters::http

@@ -1,0 +1,31 @@
+#include "core/pod.h"
+
+namespace baton {
+
+std::string_view name_of(Role role) {
+  switch (role) {
+    case Role::kPrefill: return "prefill";
+    case Role::kDecode: return "decode";
+    case Role::kBoth: return "both";
+  }
+  return "both";
+}
+
+std::optional<Role> role_from_name(std::string_view name) {
+  if (name == "prefill") return Role::kPrefill;
+  if (name == "decode") return Role::kDecode;
+  if (name == "both") return Role::kBoth;
+  return std::nullopt;
+}
+
+std::string_view name_of(Health health) {
+  switch (health) {
+    case Health::kUnknown: return "unknown";
+    case Health::kHealthy: return "healthy";
+    case Health::kEjected: return "ejected";
+    case Health::kDraining: return "draining";
+  }
+  return "unknown";
+}
+
+}  // namespace baton

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/units.h"
+
+namespace baton {
+
+enum class Role : std::uint8_t { kPrefill, kDecode, kBoth };
+
+[[nodiscard]] constexpr bool can_prefill(Role role) { return role != Role::kDecode; }
+[[nodiscard]] constexpr bool can_decode(Role role) { return role != Role::kPrefill; }
+[[nodiscard]] std::string_view name_of(Role role);
+[[nodiscard]] std::optional<Role> role_from_name(std::string_view name);
+
+// What an engine says of itself, learnt from its own endpoints when the pod is first seen and again
+// whenever `epoch` changes. Two pods can exchange KV only if `layout_hash`, `model_hash` and
+// `engine_version` agree.
+struct EngineFacts {
+  std::string engine_id;       // unique to one pod over its restarts
+  std::uint64_t epoch = 0;     // changes at every start of the process
+  std::string engine_version;  // engine name and version
+  std::string model_hash;      // fingerprint of the weights
+  std::uint64_t layout_hash = 0;
+  std::string kv_address;  // host:port of the hand-off control service; empty: none
+  Tokens block_tokens{0};  // tokens in one KV block; 0: unknown
+  Tokens max_context{0};   // longest prompt plus answer; 0: unknown
+  Bytes bytes_per_token{0};
+};
+
+// One running model server: identity and address. Immutable once in a snapshot.
+struct Pod {
+  std::string name;  // unique in its pool; the only form in which clients see a pod
+  std::string url;   // http://host:port as configured
+  std::string host;  // of `url`
+  std::uint16_t port = 0;
+  Role role = Role::kBoth;
+  std::map<std::string, std::string> labels;
+  int max_running = 64;  // requests that the router lets run on it at once
+  EngineFacts facts;
+};
+
+enum class Health : std::uint8_t {
+  kUnknown,   // not yet heard of
+  kHealthy,   // takes requests
+  kEjected,   // failed its checks or too many requests; taken back when checks pass
+  kDraining,  // finishes what it has, takes nothing new
+};
+[[nodiscard]] std::string_view name_of(Health health);
+
+// What is known of a pod's load from its own metrics, with the time of the observation. What the
+// router itself has in flight there is in picking/pod_load.h, which is exact and has no age.
+struct PodState {
+  Health health = Health::kUnknown;
+  std::optional<TimePoint> observed_at;  // of the figures below; none: never scraped
+  int running = 0;
+  int waiting = 0;
+  double kv_usage = 0.0;                   // share of KV blocks in use, 0 to 1
+  std::vector<std::string> running_loras;  // adapters resident on the pod
+  std::vector<std::string> waiting_loras;
+  int max_loras = 0;
+};
+
+struct PodEntry {
+  Pod pod;
+  PodState state;
+  std::uint32_t index = 0;  // dense, stable while the pod is configured; keys the prefix index
+};
+
+// Every pod of one pool at one moment. Shared between threads as an immutable value; the control
+// thread swaps a new one in.
+struct Snapshot {
+  std::uint64_t version = 0;
+  std::string pool;
+  std::vector<std::shared_ptr<const PodEntry>> pods;
+};
+
+}  // namespace baton

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+#include "core/pod.h"
+#include "core/units.h"
+
+namespace baton::orchestrator {
+
+struct Endpoint {
+  std::string host;
+  std::uint16_t port = 0;
+};
+
+enum class Split : std::uint8_t { kAuto, kAlways, kNever };
+
+struct HealthConfig {
+  Duration interval = std::chrono::seconds(2);
+  Duration timeout = std::chrono::seconds(1);
+  int failures = 3;        // failed checks in a row that eject a pod
+  int passive_errors = 5;  // failed requests in a row that eject it
+};
+
+struct SloConfig {
+  std::optional<Duration> ttft;
+  std::optional<Duration> tpot;
+};
+
+struct LoraConfig {
+  std::string name;
+  std::string path;
+};
+
+struct TimeoutConfig {
+  Duration connect = std::chrono::seconds(2);
+  Duration first_byte = std::chrono::seconds(300);  // of a leg's answer
+  Duration idle = std::chrono::seconds(60);         // between pieces of a stream
+};
+
+struct PoolConfig {
+  std::string name;
+  std::string model;  // the OpenAI name
+  std::vector<std::string> aliases;
+  std::string connector = "baton";
+  Split split = Split::kAuto;
+  std::string prefill_policy = "predicted";
+  std::string decode_policy = "predicted";
+  SloConfig slo;
+  Duration empty_wait = std::chrono::seconds(30);
+  HealthConfig health;
+  TimeoutConfig timeouts;
+  std::vector<Pod> prefill;  // role, name, url, host, port, labels, max_running set
+  std::vector<Pod> decode;
+  std::vector<LoraConfig> loras;
+};
+
+struct LimitsConfig {
+  Bytes body{10LL << 20};
+  Duration header = std::chrono::seconds(10);
+  Bytes stream_buffer{256LL << 10};
+  int connections = 15000;
+};
+
+// The file of design §6, read and checked. Immutable; a reload makes a new one.
+struct Config {
+  Endpoint listen{"0.0.0.0", 8080};
+  Endpoint admin{"127.0.0.1", 9090};
+  int threads = 0;  // 0: one per core
+  bool expose_plan = false;
+  double retry_budget = 0.2;  // retries per request, at most
+  Bytes prefix_index{256LL << 20};
+  Duration drain_timeout = std::chrono::seconds(30);
+  std::string log_level = "info";
+  std::string log_format = "text";
+  LimitsConfig limits;
+  std::vector<PoolConfig> pools;
+};
+
+struct ConfigIssue {
+  int line = 0;  // from 1; 0: no place in the file
+  int column = 0;
+  std::string message;  // names the key, what is wrong, the nearest valid key or the range
+};
+
+// Reads a configuration. All errors at once, in the order of the file.
+[[nodiscard]] std::expected<Config, std::vector<ConfigIssue>> parse_config(std::string_view yaml);
+[[nodiscard]] std::expected<Config, std::vector<ConfigIssue>> load_config(const std::string& path);
+
+// The published JSON Schema, and the configuration reference (Markdown), both made from the table
+// that parse_config() reads by.
+[[nodiscard]] std::string config_json_schema();
+[[nodiscard]] std::string config_reference();
+
+}  // namespace baton::orchestrator
