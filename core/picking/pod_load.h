@@ -1,0 +1,83 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "core/units.h"
+
+namespace baton {
+
+// What this router has in flight on one pod, exact and without age. Written through LoadTicket;
+// read by any thread with relaxed order.
+struct PodLoad {
+  std::atomic<int> in_flight{0};  // requests with work planned or running here
+  std::atomic<std::int64_t> uncached_prefill_tokens{0};  // prompt tokens still to be computed here
+  std::atomic<int> running_decodes{0};                   // requests that decode or will decode here
+  std::atomic<std::int64_t> reserved_kv_tokens{0};       // prompt plus expected answer of those
+  std::atomic<int> consecutive_errors{0};                // failed legs since the last good one
+  std::atomic<bool> draining{false};                     // takes nothing new; set by the operator
+};
+
+// The PodLoad of every pod of the process, by PodEntry::index, which therefore has to be unique
+// over all pools. Owned by the router, outlives every ticket. Any thread; reading takes no lock and
+// a reference stays valid as long as the table.
+class LoadTable {
+ public:
+  static constexpr std::uint32_t kMaxPods = 1U << 16;
+
+  LoadTable() = default;
+  LoadTable(const LoadTable&) = delete;
+  LoadTable& operator=(const LoadTable&) = delete;
+  ~LoadTable();
+
+  // The load of a pod, made on first use. `index` below kMaxPods (asserted).
+  [[nodiscard]] PodLoad& of(std::uint32_t index);
+
+  // Clears errors and the draining flag when an index is given to another pod. What is in flight is
+  // returned by its tickets.
+  void reset(std::uint32_t index);
+
+ private:
+  static constexpr std::uint32_t kChunkPods = 256;
+  using Chunk = std::array<PodLoad, kChunkPods>;
+
+  Chunk* grow(std::uint32_t chunk_index);
+
+  std::mutex growing_;
+  std::array<std::atomic<Chunk*>, kMaxPods / kChunkPods> chunks_{};
+};
+
+// One request's share of a pod's load: added on construction, returned exactly once, by finish(),
+// by destruction or by being assigned to. Owned by the request's leg; not shared between threads.
+class LoadTicket {
+ public:
+  LoadTicket() = default;  // holds nothing
+  [[nodiscard]] static LoadTicket for_prefill(PodLoad& load, Tokens uncached);
+  [[nodiscard]] static LoadTicket for_decode(PodLoad& load, Tokens kv);
+  // One pod does both.
+  [[nodiscard]] static LoadTicket for_decode_only(PodLoad& load, Tokens uncached, Tokens kv);
+
+  LoadTicket(LoadTicket&& other) noexcept;
+  LoadTicket& operator=(LoadTicket&& other) noexcept;
+  ~LoadTicket();
+
+  [[nodiscard]] bool open() const { return load_ != nullptr; }
+  // The prompt is computed: its uncached tokens no longer wait on this pod. Idempotent.
+  void prefill_done();
+  // Corrects the reserved KV once the prompt's true length is known. Only for tickets that decode.
+  void set_kv(Tokens kv);
+  void finish();  // idempotent
+
+ private:
+  LoadTicket(PodLoad& load, Tokens uncached, Tokens kv, bool decodes);
+
+  PodLoad* load_ = nullptr;
+  Tokens uncached_{0};
+  Tokens kv_{0};
+  bool decodes_ = false;
+};
+
+}  // namespace baton

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <vector>
+
+#include "core/picking/pick.h"
+#include "core/plan.h"
+#include "core/pod.h"
+#include "core/units.h"
+
+namespace baton::decode {
+
+// The pods that would decode the answer soonest: cost is predicted seconds from the end of prefill
+// to the last token, in the terms "admit" (prompt tokens that are to be computed there first),
+// "transfer" (the prompt's KV that it does not hold, as if nothing of it were hidden under
+// prefill), "step" (the first token), "tokens" (the rest of the answer, by the pod's running
+// sequences and reserved KV) and "lora". Pure; at most kShortlistPods, cheapest first, none with
+// `rejected_because` unless request.explain, and then those come last.
+[[nodiscard]] std::vector<PlanCandidate> shortlist(const PickRequest& request,
+                                                   const Snapshot& snapshot, const Picking& picking,
+                                                   TimePoint now);
+
+}  // namespace baton::decode

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/picking/latency_model.h"
+#include "core/picking/pod_load.h"
+#include "core/picking/prefix_index.h"
+#include "core/plan.h"
+#include "core/pod.h"
+#include "core/prompt_blocks.h"
+#include "core/units.h"
+#include "orchestrator/config/config.h"
+
+namespace baton::orchestrator {
+
+struct PlanRequest {
+  PromptBlocks blocks;
+  Tokens prompt{0};  // exact or estimated
+  std::string lora;  // empty: the base model
+  Tokens expected_output{128};
+  Split split = Split::kAuto;
+  std::string refuses_split;  // the connector's reason (Connector::refuses_split); empty: none
+  std::vector<std::string> excluded_prefill;  // names of pods that already failed this request
+  std::vector<std::string> excluded_decode;
+  bool explain = false;
+};
+
+// A planned request's share of its pods' load; destruction returns it.
+struct PlanAccount {
+  LoadTicket prefill;  // not open where the plan is decode-only
+  LoadTicket decode;
+};
+
+// Chooses the pods of one request: a pair, or one pod that does both stages. Owned by an io thread
+// (or a simulation); borrows the process's tables, which outlive it. plan() is pure: it reads no
+// clock, draws nothing of its own and changes nothing.
+class Planner {
+ public:
+  Planner(LoadTable& loads, PrefixIndex& prefixes, LatencyModel model = {})
+      : loads_(loads), prefixes_(prefixes), model_(model) {}
+
+  // Errors: kUnavailable (retryable) with the stage for which no pod passed the filters, and how
+  // many were turned down for what.
+  [[nodiscard]] Result<Plan> plan(const PlanRequest& request, const Snapshot& snapshot,
+                                  TimePoint now, std::uint64_t tie_seed) const;
+
+  // Adds the plan's work to its pods, so that the next pick sees it, and believes the prompt's
+  // prefix held there for kBeliefTime.
+  [[nodiscard]] PlanAccount commit(const Plan& plan, const PlanRequest& request, TimePoint now);
+
+  // The prompt was computed on the plan's pods: its prefix is held there.
+  void confirm(const Plan& plan, const PlanRequest& request, TimePoint now);
+
+ private:
+  LoadTable& loads_;
+  PrefixIndex& prefixes_;
+  LatencyModel model_;
+};
+
+}  // namespace baton::orchestrator
