@@ -97,8 +97,7 @@ Result<LegRequest> BatonConnector::prefill_leg(const OpenAiRequest& request, con
 }
 
 Result<LegRequest> BatonConnector::decode_leg(const OpenAiRequest& request, const Plan& plan,
-                                              const HandoffKey& key,
-                                              const PrefillResponse*) const {
+                                              const HandoffKey& key, const PrefillResponse*) const {
   LegRequest leg;
   leg.target = target_of(request.api);
   if (plan.kind == PlanKind::kDecodeOnly && key.served_model.empty()) {
@@ -149,7 +148,8 @@ Error BatonConnector::read_error(unsigned status, std::string_view body, Stage l
   if (!parsed.is_object()) return error;
   const auto found = parsed.find("error");
   if (found == parsed.end() || !found->is_object()) return error;
-  if (const auto stage = stage_from_name(text_of(*found, "stage")); stage && *stage != Stage::kRouter) {
+  if (const auto stage = stage_from_name(text_of(*found, "stage"));
+      stage && *stage != Stage::kRouter) {
     error.stage = *stage;
   }
   if (const auto code = code_from_name(text_of(*found, "code"))) error.code = *code;
