@@ -9,5 +9,6 @@ namespace baton::orchestrator {
 // its flag, else from its BATON_… variable, else from the configuration file. One file each, named
 // as the subcommand; the list that `baton --help` shows is in main.cc.
 // void add_NAME_command(CLI::App& app, int& exit_code);
+void add_make_model_command(CLI::App& app, int& exit_code);
 
 }  // namespace baton::orchestrator
