@@ -56,7 +56,11 @@ struct PoolConfig {
   TimeoutConfig timeouts;
   std::vector<Pod> prefill;  // role, name, url, host, port, labels, max_running set
   std::vector<Pod> decode;
+  std::vector<Pod> both;  // pods that do both stages
   std::vector<LoraConfig> loras;
+
+  // Prefill, decode, both, in this order.
+  [[nodiscard]] std::vector<Pod> pods() const;
 };
 
 struct LimitsConfig {
@@ -90,10 +94,17 @@ struct ConfigIssue {
 // Reads a configuration. All errors at once, in the order of the file.
 [[nodiscard]] std::expected<Config, std::vector<ConfigIssue>> parse_config(std::string_view yaml);
 [[nodiscard]] std::expected<Config, std::vector<ConfigIssue>> load_config(const std::string& path);
+// One line: `file:line:column: message`, or `file: message` where it has no place.
+[[nodiscard]] std::string format_issue(std::string_view file, const ConfigIssue& issue);
 
-// The published JSON Schema, and the configuration reference (Markdown), both made from the table
-// that parse_config() reads by.
+// All made from the table that parse_config() reads by (spec.h): the published JSON Schema, the
+// reference (Markdown) and the configuration in force as JSON, defaults filled in.
 [[nodiscard]] std::string config_json_schema();
 [[nodiscard]] std::string config_reference();
+[[nodiscard]] std::string config_to_json(const Config& config);
+
+// "HOST:PORT", "[IPV6]:PORT" or ":PORT" (all addresses).
+[[nodiscard]] std::optional<Endpoint> parse_endpoint(std::string_view text);
+[[nodiscard]] std::string to_string(const Endpoint& endpoint);
 
 }  // namespace baton::orchestrator

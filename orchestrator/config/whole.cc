@@ -1,0 +1,107 @@
+#include "orchestrator/config/whole.h"
+
+#include <map>
+#include <utility>
+
+namespace baton::orchestrator {
+namespace {
+
+// Where each name of one kind was first used.
+class Names {
+ public:
+  explicit Names(std::string kind) : kind_(std::move(kind)) {}
+
+  void add(const std::string& name, const std::string& path, std::vector<WholeIssue>& issues) {
+    if (name.empty()) return;  // reported as missing
+    const auto [first, added] = first_use_.emplace(name, path);
+    if (added) return;
+    issues.push_back(
+        {path, path + ": " + kind_ + " \"" + name + "\" is already that of " + first->second});
+  }
+
+ private:
+  std::string kind_;
+  std::map<std::string, std::string> first_use_;
+};
+
+std::string element(const std::string& list, std::size_t i) {
+  return list + "[" + std::to_string(i) + "]";
+}
+
+// Names travel in response headers, URLs and metric labels.
+void check_name(const std::string& name, const std::string& path, std::vector<WholeIssue>& issues) {
+  constexpr std::size_t kLongest = 128;
+  constexpr std::string_view kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  if (name.find_first_not_of(kAllowed) == std::string::npos && name.size() <= kLongest) return;
+  issues.push_back({path, path + " must be at most 128 letters, digits, '.', '_' and '-'"});
+}
+
+class Checker {
+ public:
+  void check_pool(const PoolConfig& pool, const std::string& path) {
+    check_name(pool.name, path + ".name", issues);
+    pool_names_.add(pool.name, path + ".name", issues);
+    models_.add(pool.model, path + ".model", issues);
+    for (std::size_t i = 0; i < pool.aliases.size(); ++i) {
+      models_.add(pool.aliases[i], element(path + ".aliases", i), issues);
+    }
+    for (std::size_t i = 0; i < pool.loras.size(); ++i) {
+      models_.add(pool.loras[i].name, element(path + ".loras", i) + ".name", issues);
+    }
+    check_pods(pool.prefill, path + ".prefill");
+    check_pods(pool.decode, path + ".decode");
+    check_pods(pool.both, path + ".both");
+    if (pool.decode.empty() && pool.both.empty()) {
+      issues.push_back({path, path + " has no pod that decodes; list one under decode or both"});
+    } else if (pool.split == Split::kAlways && pool.prefill.empty() && pool.both.size() < 2) {
+      issues.push_back({path, path + " says split: always, but has no pod that can prefill for "
+                                     "another; list one under prefill"});
+    }
+    if (pool.health.timeout > pool.health.interval) {
+      issues.push_back({path + ".health.timeout_seconds",
+                        path + ".health: timeout_seconds must not exceed interval_seconds"});
+    }
+  }
+
+  std::vector<WholeIssue> issues;
+
+ private:
+  void check_pods(const std::vector<Pod>& pods, const std::string& list) {
+    for (std::size_t i = 0; i < pods.size(); ++i) {
+      const std::string path = element(list, i);
+      check_name(pods[i].name, path + ".name", issues);
+      pod_names_.add(pods[i].name, path + ".name", issues);
+      if (pods[i].port == 0) continue;  // the URL was refused
+      urls_.add(to_string(Endpoint{pods[i].host, pods[i].port}), path + ".url", issues);
+    }
+  }
+
+  Names pool_names_{"the name"};
+  Names models_{"the model name"};
+  Names pod_names_{"the name"};
+  Names urls_{"the address"};
+};
+
+}  // namespace
+
+std::vector<WholeIssue> whole_issues(const Config& config) {
+  Checker checker;
+  for (std::size_t i = 0; i < config.pools.size(); ++i) {
+    checker.check_pool(config.pools[i], element("pools", i));
+  }
+  if (config.listen.port != 0 && config.listen.port == config.admin.port &&
+      (config.listen.host == config.admin.host || config.listen.host == "0.0.0.0")) {
+    checker.issues.push_back({"admin.listen", "admin.listen has the port of listen"});
+  }
+  return std::move(checker.issues);
+}
+
+std::vector<Pod> PoolConfig::pods() const {
+  std::vector<Pod> all = prefill;
+  all.insert(all.end(), decode.begin(), decode.end());
+  all.insert(all.end(), both.begin(), both.end());
+  return all;
+}
+
+}  // namespace baton::orchestrator
