@@ -22,7 +22,7 @@ enum class Dispatch : std::uint8_t {
 };
 
 // One upstream request as a connector wants it sent. `fields` are added to the ones that the router
-// always writes (host, content type and length, x-request-id).
+// always writes (host, content type and length, x-request-id, a valid traceparent).
 struct LegRequest {
   std::string method = "POST";
   std::string target;
@@ -44,13 +44,15 @@ enum class LegAction : std::uint8_t {
   kFail,          // the client gets the error
 };
 
-// One engine family's disaggregation protocol: bodies and order of the two legs. Stateless and
-// shared by all threads; what one hand-off needs lives in HandoffKey.
+// What one hand-off needs; made anew for each pair of legs that share blocks.
 struct HandoffKey {
   TransferId transfer_id;
   std::string request_id;
+  std::string served_model;  // what the pods call the model; empty: as the client named it
 };
 
+// One engine family's disaggregation protocol: bodies and order of the two legs. Stateless and
+// shared by all threads.
 class Connector {
  public:
   virtual ~Connector() = default;
@@ -84,5 +86,9 @@ class Connector {
   [[nodiscard]] virtual std::string facts_target() const = 0;
   [[nodiscard]] virtual Result<EngineFacts> read_facts(std::string_view body) const = 0;
 };
+
+// The connector of this name as configured (`baton`); null: there is none. The object lives as long
+// as the process.
+[[nodiscard]] const Connector* find_connector(std::string_view name);
 
 }  // namespace baton::adapters

@@ -31,14 +31,14 @@ struct EngineOptions {
   std::string model_path;
   std::vector<LoraFile> loras;
   Role role = Role::kBoth;
-  int max_running = 16;                 // sequences decoded together
-  Tokens max_context{0};                // of one sequence; 0: the model's training context
-  Tokens kv_pool{0};                    // cells of the unified cache; 0: max_context * 4
-  Tokens prefill_chunk{256};            // prompt tokens per step, over all sequences
-  Tokens block{64};                     // KV block: unit of prefix reuse and of hand-off
-  Bytes block_store{256LL << 20};       // memory for finished blocks (the hand-off arena)
-  int threads = 1;                      // 1 where cores are shared: ggml's threads spin
-  std::string engine_id;                // default: pod name or listen address
+  int max_running = 16;       // sequences decoded together
+  Tokens max_context{0};      // of one sequence; 0: the model's training context (see kv_pool)
+  Tokens kv_pool{0};          // cells of the unified cache; 0: max_context * 4, at most about 2 GiB
+  Tokens prefill_chunk{256};  // prompt tokens per step, over all sequences; a multiple of `block`
+  Tokens block{64};           // KV block: unit of prefix reuse and of hand-off; a multiple of 64
+  Bytes block_store{256LL << 20};  // memory for finished blocks (the hand-off arena)
+  int threads = 1;                 // 1 where cores are shared: ggml's threads spin
+  std::string engine_id;           // default: pod name or listen address
 };
 
 // One alternative of a sampled position, for `logprobs`.
@@ -71,7 +71,7 @@ struct EngineRequest {
   int lora = -1;  // index in EngineOptions::loras; -1: the base model
   SamplingParams sampling;
   std::string cache_salt;  // goes into the block hash; requests share a prefix only if equal
-  std::optional<TransferId> publish;     // prefill leg: offer the prompt's KV under this id and stop
+  std::optional<TransferId> publish;  // prefill leg: offer the prompt's KV under this id and stop
   std::optional<HandoffSource> receive;  // decode leg: take the prompt's KV from there
 };
 
@@ -88,10 +88,10 @@ struct EngineUsage {
   int prompt_tokens = 0;
   int cached_tokens = 0;  // not computed by whoever ran the prefill
   int completion_tokens = 0;
-  Bytes received_bytes{0};   // KV that came over
+  Bytes received_bytes{0};  // KV that came over
   int received_blocks = 0;
-  int held_blocks = 0;       // not asked for: already here
-  std::string transport;     // by which it came, empty: no hand-off
+  int held_blocks = 0;    // not asked for: already here
+  std::string transport;  // by which it came, empty: no hand-off
 };
 
 struct EngineToken {
@@ -121,9 +121,11 @@ using EngineRequestId = std::uint64_t;
 struct EngineStats {
   std::atomic<int> running{0};
   std::atomic<int> waiting{0};
-  std::atomic<std::int64_t> blocks_total{0};
-  std::atomic<std::int64_t> blocks_used{0};    // holding KV of anything
-  std::atomic<std::int64_t> blocks_pinned{0};  // held by a running request or a lease
+  std::atomic<std::int64_t> cells_total{0};     // tokens that the KV cache of the context holds
+  std::atomic<std::int64_t> cells_reserved{0};  // of those, promised to admitted requests
+  std::atomic<std::int64_t> blocks_total{0};    // slots of the block store (the arena)
+  std::atomic<std::int64_t> blocks_used{0};     // holding KV of anything
+  std::atomic<std::int64_t> blocks_pinned{0};   // held by a running request or a lease
   std::atomic<std::int64_t> prompt_tokens{0};
   std::atomic<std::int64_t> cached_tokens{0};
   std::atomic<std::int64_t> generated_tokens{0};
@@ -131,15 +133,29 @@ struct EngineStats {
   std::atomic<std::int64_t> requests_cancelled{0};
 };
 
+// What a hand-off service needs to know of the engine that it serves.
+struct NodeNeeds {
+  EngineFacts facts;  // all but kv_address
+  Bytes slot_bytes{0};
+  int slots = 0;                               // of the arena
+  std::function<void(int slots)> on_shortage;  // for NodeOptions; any thread, never blocks
+};
+
+// Starts the pod's Node once the model is known: block size and layout follow from it. The Node
+// outlives the engine.
+using StartNode = std::function<Result<kv::Node*>(const NodeNeeds& needs)>;
+
 // The embedded engine: continuous batching over one libllama context on a thread of its own.
 // Owned by the pod; start() and the destructor run on the owner's thread, the other functions may
 // be called from any. Each submitted request ends exactly once through its sink; a cancelled one
 // ends within one step with ErrorCode::kCancelled.
 class Engine {
  public:
-  // Loads model and adapters (seconds). `node` (may be null: no hand-off) outlives the engine.
-  // Errors: kInvalidArgument with the file and the reason, stage kConfig.
-  [[nodiscard]] static Result<std::unique_ptr<Engine>> start(EngineOptions options, kv::Node* node);
+  // Loads model and adapters (seconds), then has the Node started; without `start_node` there is no
+  // hand-off. Errors: kInvalidArgument with the file and the reason, stage kConfig, and whatever
+  // `start_node` returns.
+  [[nodiscard]] static Result<std::unique_ptr<Engine>> start(EngineOptions options,
+                                                             StartNode start_node = {});
   virtual ~Engine() = default;
 
   virtual EngineRequestId submit(EngineRequest request, std::shared_ptr<EngineSink> sink) = 0;

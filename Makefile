@@ -1,0 +1,39 @@
+# Every target is one line in `make help`.
+.DEFAULT_GOAL := help
+BUILD := build/release
+
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: ## Install, build and run two prefill and two decode pods on a few real requests
+	@tools/setup build
+	@tools/build release baton
+	@$(BUILD)/baton up --demo
+
+test: ## Install, build and run every test; ends with `N passed, N failed, N skipped`
+	@tools/setup test
+	@tests/run
+
+soak: ## Run the long tests: 5,000 requests with pods killed at random, fuzzers 10 minutes each
+	@tools/setup test
+	@tests/run --soak
+
+build: ## Build everything in build/release
+	@tools/setup build
+	@tools/build release all
+
+format: ## Format the sources in place
+	@git ls-files -z '*.h' '*.cc' '*.cu' | xargs -0 clang-format-19 -i
+
+tidy: ## Run clang-tidy over all sources
+	@tools/tidy --all
+
+bench: ## Build and run the microbenchmarks
+	@tools/setup test
+	@cmake --preset release -DBATON_BENCHMARKS=ON
+	@cmake --build $(BUILD) --target bench
+
+clean: ## Remove what was built; keeps the third-party code in .deps
+	rm -rf build .venv tests/integration/javascript/node_modules
+
+.PHONY: help demo test soak build format tidy bench clean

@@ -1,0 +1,196 @@
+#include "adapters/engines/baton/baton_connector.h"
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+namespace baton::adapters {
+namespace {
+
+constexpr std::string_view kParams = "kv_transfer_params";
+
+std::string_view target_of(Api api) {
+  return api == Api::kChat ? "/v1/chat/completions" : "/v1/completions";
+}
+
+void set_model(JsonPatch& patch, const HandoffKey& key) {
+  if (!key.served_model.empty()) patch.set("model", json_quote(key.served_model));
+}
+
+std::string producer_params(const HandoffKey& key) {
+  return R"({"baton":{"role":"producer","transfer_id":")" + key.transfer_id.str() + "\"}}";
+}
+
+std::string consumer_params(const EngineFacts& source, const HandoffKey& key) {
+  return R"({"baton":{"role":"consumer","transfer_id":")" + key.transfer_id.str() +
+         R"(","kv_address":)" + json_quote(source.kv_address) + R"(,"engine_id":)" +
+         json_quote(source.engine_id) + R"(,"epoch":)" + std::to_string(source.epoch) + "}}";
+}
+
+std::optional<Stage> stage_from_name(std::string_view name) {
+  for (const Stage stage : {Stage::kRouter, Stage::kPrefill, Stage::kHandoff, Stage::kDecode}) {
+    if (name == name_of(stage)) return stage;
+  }
+  return std::nullopt;
+}
+
+std::optional<ErrorCode> code_from_name(std::string_view name) {
+  for (const ErrorCode code :
+       {ErrorCode::kInvalidArgument, ErrorCode::kNotFound, ErrorCode::kTooLarge,
+        ErrorCode::kRateLimited, ErrorCode::kCancelled, ErrorCode::kInternal, ErrorCode::kUpstream,
+        ErrorCode::kUnavailable, ErrorCode::kTimeout, ErrorCode::kStale, ErrorCode::kCorrupt,
+        ErrorCode::kUnsupported}) {
+    if (name == name_of(code)) return code;
+  }
+  return std::nullopt;
+}
+
+ErrorCode code_from_status(unsigned status) {
+  switch (status) {
+    case 404: return ErrorCode::kNotFound;
+    case 408:
+    case 504: return ErrorCode::kTimeout;
+    case 413: return ErrorCode::kTooLarge;
+    case 429: return ErrorCode::kRateLimited;
+    case 500: return ErrorCode::kInternal;
+    case 501: return ErrorCode::kUnsupported;
+    case 503: return ErrorCode::kUnavailable;
+    default: return status >= 500 ? ErrorCode::kUpstream : ErrorCode::kInvalidArgument;
+  }
+}
+
+// The member as text; empty where it is absent or something else.
+std::string text_of(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::int64_t number_of(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number_integer() ? found->get<std::int64_t>() : 0;
+}
+
+}  // namespace
+
+std::string BatonConnector::refuses_split(const OpenAiRequest& request) const {
+  if (request.n > 1) return "n > 1";
+  if (request.prompt_is_batch) return "more than one prompt";
+  if (request.has_echo) return "echo";
+  return {};
+}
+
+Result<LegRequest> BatonConnector::prefill_leg(const OpenAiRequest& request, const Plan&,
+                                               const HandoffKey& key) const {
+  JsonPatch patch;
+  set_model(patch, key);
+  patch.set(kParams, producer_params(key));
+  patch.set("stream", "false");
+  patch.erase("stream_options");
+  const bool newer_name = request.fields.find("max_completion_tokens") != nullptr;
+  if (newer_name) patch.set("max_completion_tokens", "1");
+  if (!newer_name || request.fields.find("max_tokens") != nullptr) patch.set("max_tokens", "1");
+  patch.erase("min_tokens");  // would contradict max_tokens
+  LegRequest leg;
+  leg.target = target_of(request.api);
+  leg.body = patch.apply(request.body, request.fields);
+  return leg;
+}
+
+Result<LegRequest> BatonConnector::decode_leg(const OpenAiRequest& request, const Plan& plan,
+                                              const HandoffKey& key, const PrefillResponse*) const {
+  LegRequest leg;
+  leg.target = target_of(request.api);
+  if (plan.kind == PlanKind::kDecodeOnly && key.served_model.empty()) {
+    leg.body = request.body;
+    return leg;
+  }
+  JsonPatch patch;
+  set_model(patch, key);
+  if (plan.kind == PlanKind::kSplit) {
+    const EngineFacts& source = plan.prefill->pod.facts;
+    if (source.kv_address.empty()) {
+      return fail(ErrorCode::kUnavailable, Stage::kHandoff,
+                  "pod " + plan.prefill->pod.name + " has told no hand-off address", true);
+    }
+    patch.set(kParams, consumer_params(source, key));
+  }
+  leg.body = patch.apply(request.body, request.fields);
+  return leg;
+}
+
+LegAction BatonConnector::on_leg_failure(const Error& error) const {
+  if (!error.retryable) return LegAction::kFail;
+  switch (error.stage) {
+    case Stage::kPrefill: return LegAction::kRetryPrefill;
+    case Stage::kHandoff: return LegAction::kRetryPair;
+    case Stage::kDecode: return LegAction::kRetryDecode;
+    case Stage::kRouter:
+    case Stage::kConfig: return LegAction::kFail;
+  }
+  return LegAction::kFail;
+}
+
+LegRequest BatonConnector::release(const Plan&, const HandoffKey& key) const {
+  LegRequest leg;
+  leg.method = "DELETE";
+  leg.target = "/baton/leases/" + key.transfer_id.str();
+  return leg;
+}
+
+Error BatonConnector::read_error(unsigned status, std::string_view body, Stage leg) const {
+  Error error;
+  error.stage = leg;
+  error.code = code_from_status(status);
+  // Without a word from the pod: its own trouble (5xx, overload) may not be another pod's.
+  error.retryable = status >= 500 || status == 408 || status == 429;
+  error.message = "status " + std::to_string(status);
+  const auto parsed = nlohmann::json::parse(body, nullptr, false);
+  if (!parsed.is_object()) return error;
+  const auto found = parsed.find("error");
+  if (found == parsed.end() || !found->is_object()) return error;
+  if (const auto stage = stage_from_name(text_of(*found, "stage"));
+      stage && *stage != Stage::kRouter) {
+    error.stage = *stage;
+  }
+  if (const auto code = code_from_name(text_of(*found, "code"))) error.code = *code;
+  const auto retryable = found->find("retryable");
+  if (retryable != found->end() && retryable->is_boolean()) {
+    error.retryable = retryable->get<bool>();
+  }
+  if (std::string message = text_of(*found, "message"); !message.empty()) {
+    error.message = std::move(message);
+  }
+  error.param = text_of(*found, "param");
+  return error;
+}
+
+Result<EngineFacts> BatonConnector::read_facts(std::string_view body) const {
+  const auto parsed = nlohmann::json::parse(body, nullptr, false);
+  if (!parsed.is_object()) {
+    return fail(ErrorCode::kUpstream, Stage::kRouter, "/baton/facts is no JSON object", true);
+  }
+  EngineFacts facts;
+  facts.engine_id = text_of(parsed, "engine_id");
+  if (facts.engine_id.empty()) {
+    return fail(ErrorCode::kUpstream, Stage::kRouter, "/baton/facts has no engine_id", true);
+  }
+  if (const auto epoch = parsed.find("epoch"); epoch != parsed.end() && epoch->is_number()) {
+    facts.epoch = epoch->get<std::uint64_t>();
+  }
+  facts.engine_version = text_of(parsed, "engine_version");
+  facts.model_hash = text_of(parsed, "model_hash");
+  facts.kv_address = text_of(parsed, "kv_address");
+  facts.block_tokens = Tokens(number_of(parsed, "block_tokens"));
+  facts.max_context = Tokens(number_of(parsed, "max_context"));
+  facts.bytes_per_token = Bytes(number_of(parsed, "bytes_per_token"));
+  const std::string layout = text_of(parsed, "layout_hash");
+  const char* end = layout.data() + layout.size();
+  const auto [at, failure] = std::from_chars(layout.data(), end, facts.layout_hash, 16);
+  if (!layout.empty() && (failure != std::errc() || at != end)) {
+    return fail(ErrorCode::kUpstream, Stage::kRouter,
+                "/baton/facts: layout_hash is not 16 hex digits", true);
+  }
+  return facts;
+}
+
+}  // namespace baton::adapters

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "orchestrator/lifecycle/thread_context.h"
+
+namespace baton::orchestrator {
+
+// The routes of the data port (design §6), and the whole life of a request (design §3). The handler
+// of an http::Server on the context's thread; answers each exchange exactly once, whatever fails.
+[[nodiscard]] Task<void> handle(ThreadContext& context, http::Exchange& exchange);
+
+}  // namespace baton::orchestrator
