@@ -26,7 +26,8 @@ struct JsonField {
 // checked, depth limited) that builds no tree.
 class JsonFields {
  public:
-  // Errors: kInvalidArgument with the byte offset.
+  // Keys may repeat: that is for the caller to judge. Errors: kInvalidArgument with the byte
+  // offset; over 1,024 members is one.
   [[nodiscard]] static Result<JsonFields> scan(std::string_view text, std::size_t max_depth);
   [[nodiscard]] const JsonField* find(std::string_view key) const;  // null: absent
   [[nodiscard]] const std::vector<JsonField>& all() const { return fields_; }
@@ -52,12 +53,14 @@ class JsonPatch {
     std::string value;
     bool erase = false;
   };
+  Change& change(std::string_view key);
   std::vector<Change> changes_;
 };
 
-// `text` as a JSON string with quotes.
+// `text` as a JSON string with quotes. Bytes that are no UTF-8 become U+FFFD.
 [[nodiscard]] std::string json_quote(std::string_view text);
 // The text of a JSON string literal (with its quotes), unescaped. It must have been scanned.
 [[nodiscard]] std::string json_unquote(std::string_view literal);
+void json_unquote_to(std::string& out, std::string_view literal);  // appends
 
 }  // namespace baton
