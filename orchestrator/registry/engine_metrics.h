@@ -1,0 +1,31 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/pod.h"
+
+namespace baton::orchestrator {
+
+struct MetricSample {
+  std::string_view name;
+  std::vector<std::pair<std::string_view, std::string>> labels;  // values unescaped
+  double value = 0.0;
+  [[nodiscard]] std::string_view label(std::string_view name) const;  // empty: absent
+};
+
+// Reads Prometheus text exposition format 0.0.4, calling `sample` for each line that is one. Lines
+// that are not are left out: a pod's metrics are hints, and one bad line must not hide the others.
+// Timestamps and comments are ignored.
+void for_each_sample(std::string_view text, const std::function<void(const MetricSample&)>& sample);
+
+// Load and adapters of a pod from vLLM's metrics (vllm:num_requests_running, …_waiting,
+// kv_cache_usage_perc and its former name gpu_cache_usage_perc, lora_requests_info), summed over
+// the engines of the pod. Nothing: the text has none of them.
+[[nodiscard]] std::optional<PodState> read_engine_metrics(std::string_view text);
+
+}  // namespace baton::orchestrator

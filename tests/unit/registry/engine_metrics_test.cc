@@ -1,0 +1,96 @@
+#include "orchestrator/registry/engine_metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace baton::orchestrator {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::vector<std::string> read_all(std::string_view text) {
+  std::vector<std::string> all;
+  for_each_sample(text, [&](const MetricSample& sample) {
+    std::string line(sample.name);
+    for (const auto& [name, value] : sample.labels) {
+      line.append("|").append(name).append("=").append(value);
+    }
+    all.push_back(line + " " + std::to_string(sample.value));
+  });
+  return all;
+}
+
+TEST(ForEachSample, ReadsLabelsEscapesAndTimestamps) {
+  EXPECT_THAT(read_all("# HELP a b\n# TYPE a gauge\n"
+                       "a 1\n"
+                       "a{} 2 1700000000000\n"
+                       "a{x=\"1\",y=\"q\\\"\\\\\\n\",} 3.5e2\r\n"
+                       "  a { x = \"1\" , y = \"}\" }\t+4\n"
+                       "b:c_total -0.5"),
+              ElementsAre("a 1.000000", "a 2.000000", "a|x=1|y=q\"\\\n 350.000000",
+                          "a|x=1|y=} 4.000000", "b:c_total -0.500000"));
+  EXPECT_THAT(read_all("a +Inf\na NaN"), ElementsAre("a inf", "a nan"));
+}
+
+TEST(ForEachSample, LeavesOutBadLinesAlone) {
+  EXPECT_THAT(read_all("a\na{\na{x\na{x=\na{x=\"\na{x=\"1\na{x=\"1\"\na{x=\"\\\na{=\"1\"} 1\n"
+                       "{x=\"1\"} 1\na{x=\"1\"} one\na 1x\na 0x10\n\n\t\ngood 7\n"),
+              ElementsAre("good 7.000000"));
+}
+
+TEST(ForEachSample, SurvivesRandomBytes) {
+  std::mt19937 random(7);
+  constexpr std::string_view kAlphabet = "ab:_{}=\",\\ \t\n\r#+-.0123456789eE";
+  for (int round = 0; round < 2'000; ++round) {
+    std::string text(random() % 200, ' ');
+    for (char& c : text) {
+      c = random() % 16 == 0 ? static_cast<char>(random()) : kAlphabet[random() % kAlphabet.size()];
+    }
+    read_all(text);
+  }
+}
+
+TEST(ReadEngineMetrics, ReadsVllmNames) {
+  const auto state = read_engine_metrics(
+      "vllm:num_requests_running{engine=\"0\",model_name=\"m\"} 3.0\n"
+      "vllm:num_requests_running{engine=\"1\",model_name=\"m\"} 4.0\n"
+      "vllm:num_requests_waiting{model_name=\"m\"} 2.0\n"
+      "vllm:kv_cache_usage_perc{model_name=\"m\"} 0.25\n"
+      "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"old\","
+      "waiting_lora_adapters=\"\"} 100\n"
+      "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"sql, chat\","
+      "waiting_lora_adapters=\"law\"} 200\n"
+      "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"older\","
+      "waiting_lora_adapters=\"\"} 50\n");
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->running, 7);
+  EXPECT_EQ(state->waiting, 2);
+  EXPECT_DOUBLE_EQ(state->kv_usage, 0.25);
+  EXPECT_THAT(state->running_loras, ElementsAre("sql", "chat"));
+  EXPECT_THAT(state->waiting_loras, ElementsAre("law"));
+  EXPECT_EQ(state->max_loras, 4);
+}
+
+TEST(ReadEngineMetrics, KeepsHostileValuesInRange) {
+  const auto state = read_engine_metrics(
+      "vllm:num_requests_running 1e308\nvllm:num_requests_waiting -5\n"
+      "vllm:gpu_cache_usage_perc NaN\n"
+      "vllm:lora_requests_info{max_lora=\"99999999999999\",running_lora_adapters=\",, ,\"} NaN\n");
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->running, 1'000'000'000);
+  EXPECT_EQ(state->waiting, 0);
+  EXPECT_EQ(state->kv_usage, 0.0);
+  EXPECT_THAT(state->running_loras, IsEmpty());
+  EXPECT_EQ(state->max_loras, 0);
+}
+
+TEST(ReadEngineMetrics, SaysWhenThereIsNothing) {
+  EXPECT_FALSE(read_engine_metrics(""));
+  EXPECT_FALSE(read_engine_metrics("<html>not found</html>\nprocess_cpu_seconds_total 1\n"));
+}
+
+}  // namespace
+}  // namespace baton::orchestrator
