@@ -22,6 +22,7 @@ struct ClientLimits {
   Duration connect_time = std::chrono::seconds(2);
   Duration header_time = std::chrono::seconds(300);  // until the answer's head
   Duration idle_time = std::chrono::seconds(60);     // between pieces of the body
+  Duration keep_time = std::chrono::seconds(60);     // unused connections
   Bytes header{64LL << 10};
 };
 
@@ -39,7 +40,8 @@ class ClientExchange {
   virtual Task<Result<std::string>> read_all(Bytes limit) = 0;
 };
 
-// Keep-alive connections from one thread to the pods, by address. Not shared between threads.
+// Keep-alive connections from one thread to the pods, by address. Not shared between threads. Kept
+// connections have a read pending, so io.run() does not return before the client is destroyed.
 class Client {
  public:
   [[nodiscard]] static std::unique_ptr<Client> create(asio::io_context& io, ClientLimits limits);
@@ -47,7 +49,8 @@ class Client {
   // Sends the request and reads the head of the answer. A kept connection that the pod closed
   // before any byte of the answer is replaced by a new one once. Errors: kUnavailable (refused,
   // unreachable, reset; retryable), kTimeout, kUpstream (not HTTP). Honours the caller's
-  // cancellation slot: the connection is closed and kCancelled returned.
+  // cancellation slot (any type that the caller's coroutine lets through; terminal by default): the
+  // connection is closed and kCancelled returned.
   virtual Task<Result<std::unique_ptr<ClientExchange>>> send(std::string host, std::uint16_t port,
                                                              ClientRequest request) = 0;
   [[nodiscard]] virtual int open_connections() const = 0;

@@ -64,8 +64,7 @@ class Exchange {
   [[nodiscard]] virtual bool started() const = 0;
 };
 
-// Counted by a server; read by any thread.
-struct ServerStats;
+struct ServerStats;  // http_metrics.h
 
 // An HTTP/1.1 server on one thread's io_context. Runs `handler` once for each request, one at a
 // time on each connection, pipelined ones in order. Refuses ambiguous framing (request_gate.h).
@@ -79,7 +78,11 @@ class Server {
                                                               std::string_view host,
                                                               std::uint16_t port,
                                                               ServerLimits limits, Handler handler);
+  // Closes everything. Must come before its io_context is destroyed.
   virtual ~Server() = default;
+  // Fails if another process listens on this port, which listen() does not notice: SO_REUSEPORT
+  // would share it silently. Call once, before the first listen() of a process.
+  [[nodiscard]] static Result<void> check_port_free(std::string_view host, std::uint16_t port);
   [[nodiscard]] virtual std::uint16_t port() const = 0;
   // Stops accepting and closes idle connections; open exchanges go on. Then `drained` runs once
   // none is left, on this thread.
@@ -87,6 +90,7 @@ class Server {
   // Closes everything now.
   virtual void stop() = 0;
   [[nodiscard]] virtual int open_exchanges() const = 0;
+  [[nodiscard]] virtual const ServerStats& stats() const = 0;  // any thread
 };
 
 }  // namespace baton::adapters::http
