@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -65,19 +64,21 @@ class BlockArena {
   [[nodiscard]] int memfd() const { return fd_; }
 
  private:
+  enum class Use : std::uint8_t { kFree, kUsed, kQuarantined };
   struct Slot {
     std::uint32_t pins = 0;
-    bool used = false;   // allocated and not freed
-    bool freed = false;  // waits for its last pin
+    Use use = Use::kFree;
   };
 
-  BlockArena(int fd, std::byte* base, std::size_t slot_bytes, int slots);
+  BlockArena(int fd, std::byte* base, std::size_t slot_stride, int slots);
   [[nodiscard]] bool is_current(SlotRef ref) const;  // lock held
   void recycle(std::uint32_t slot);                  // lock held
 
   const int fd_;
-  std::byte* const base_;
+  std::byte* const base_;  // an ArenaHeader, the generations, then the slots
   const std::size_t slot_bytes_;
+  const std::size_t slot_stride_;
+  const std::size_t first_slot_;
   mutable std::mutex mutex_;
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_slots_;
