@@ -78,3 +78,18 @@ def test_targets_link_along_the_arrows():
             if there != here and there not in house.ARROWS[here]:
                 wrong.append(f"{target} ({here}) links {need} ({there})")
     assert wrong == []
+
+
+def test_every_folder_of_unit_tests_is_built():
+    unit = ROOT / "tests" / "unit"
+    listed = re.findall(r"add_subdirectory\(([\w/]+)\)", (unit / "CMakeLists.txt").read_text())
+    there = [path.parent.relative_to(unit).as_posix() for path in unit.glob("*/CMakeLists.txt")]
+    assert sorted(listed) == sorted(there)
+
+
+def test_every_fuzz_target_is_built():
+    fuzz = ROOT / "tests" / "fuzz"
+    listed = re.findall(r"baton_fuzz_target\((\w+)", (fuzz / "CMakeLists.txt").read_text())
+    assert sorted(listed) == sorted(path.stem for path in fuzz.glob("*.cc"))
+    for name in listed:
+        assert any((fuzz / "corpus" / name.removesuffix("_fuzz")).iterdir()), f"{name} has no corpus"
