@@ -13,8 +13,11 @@ namespace baton::decode {
 // to the last token, in the terms "admit" (prompt tokens that are to be computed there first),
 // "transfer" (the prompt's KV that it does not hold, as if nothing of it were hidden under
 // prefill), "step" (the first token), "tokens" (the rest of the answer, by the pod's running
-// sequences and reserved KV) and "lora". Pure; at most kShortlistPods, cheapest first, none with
-// `rejected_because` unless request.explain, and then those come last.
+// sequences and reserved KV) and "lora". Where request.whole says that there is no prefill pod,
+// "prefill" (the prompt's uncached tokens) and "harm" (what computing them costs the streams that
+// run there, in seconds of all of them) stand in the place of "transfer". Pure; at most
+// kShortlistPods, cheapest first, none with `rejected_because` unless request.explain, and then
+// those come last.
 [[nodiscard]] std::vector<PlanCandidate> shortlist(const PickRequest& request,
                                                    const Snapshot& snapshot, const Picking& picking,
                                                    TimePoint now);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -22,10 +24,11 @@ inline constexpr std::size_t kShortlistPods = 8;
 struct PickRequest {
   const PromptBlocks& blocks;
   Tokens prompt{0};
-  std::string_view lora;  // empty: the base model
+  std::string_view lora{};  // empty: the base model
   Tokens expected_output{0};
-  std::span<const std::string> excluded;  // names of pods that this request may not use here
-  bool explain = false;                   // keep rejected pods with their reasons
+  bool whole = false;  // one pod does both stages: asked of the decode router alone
+  std::span<const std::string> excluded{};  // names of pods that this request may not use here
+  bool explain = false;                     // keep rejected pods with their reasons
 };
 
 // What both routers decide from beside the snapshot. Borrows the shared tables of the process.
@@ -39,8 +42,8 @@ struct Picking {
 // pieces.
 [[nodiscard]] std::span<const std::uint64_t> prefix_chain(const PromptBlocks& blocks);
 
-// Prompt tokens held by each of the snapshot's pods, at most prompt − 1: the last prompt token is
-// always computed. `pods` are positions in the snapshot.
+// Prompt tokens held by each of the snapshot's pods, in its order; at most prompt − 1 each: the
+// last prompt token is always computed.
 [[nodiscard]] std::vector<Tokens> cached_tokens(const PickRequest& request,
                                                 const Snapshot& snapshot, const Picking& picking,
                                                 TimePoint now);
@@ -49,8 +52,35 @@ struct Picking {
 [[nodiscard]] std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
                                             std::span<const std::string> excluded);
 
-// Usable candidates first, by cost then pod index, cut to kShortlistPods; those cut off and the
-// rejected follow only where `explain` is set.
-void finish_shortlist(std::vector<PlanCandidate>& candidates, bool explain);
+// A cost and the terms it is the sum of, without memory of its own: a thousand pods are scored for
+// one request.
+struct Score {
+  struct Term {
+    const char* name = "";
+    double seconds = 0.0;
+  };
+  std::array<Term, 6> terms;
+  std::size_t count = 0;
+  double cost_seconds = 0.0;
+
+  void add(const char* name, double seconds) {
+    terms[count++] = {name, seconds};
+    cost_seconds += seconds;
+  }
+};
+
+// What makes the two routers different: whom they ask, and what it costs.
+struct StagePolicy {
+  bool (*has_role)(Role role);
+  Score (*score)(const PodEntry& entry, const PodLoad& load, Tokens cached,
+                 const PickRequest& request, const LatencyModel& model);
+};
+
+// filter → score → shortlist: usable pods by cost, then index, cut to kShortlistPods. Where the
+// request asks for an explanation, those cut off and the rejected follow.
+[[nodiscard]] std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy,
+                                                      const PickRequest& request,
+                                                      const Snapshot& snapshot,
+                                                      const Picking& picking, TimePoint now);
 
 }  // namespace baton

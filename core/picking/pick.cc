@@ -1,0 +1,129 @@
+#include "core/picking/pick.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace baton {
+
+std::span<const std::uint64_t> prefix_chain(const PromptBlocks& blocks) {
+  return blocks.token_chain.empty() ? blocks.text_chain : blocks.token_chain;
+}
+
+namespace {
+
+// Prompt tokens that one element of prefix_chain() stands for; a fraction where ids are unknown.
+double tokens_per_element(const PickRequest& request) {
+  if (!request.blocks.token_chain.empty()) {
+    return static_cast<double>(request.blocks.block_tokens.count());
+  }
+  if (request.blocks.text_bytes == 0) return 0.0;
+  return static_cast<double>(request.prompt.count()) * kTextPieceBytes /
+         static_cast<double>(request.blocks.text_bytes);
+}
+
+}  // namespace
+
+std::vector<Tokens> cached_tokens(const PickRequest& request, const Snapshot& snapshot,
+                                  const Picking& picking, TimePoint now) {
+  std::vector<std::uint32_t> pods;
+  pods.reserve(snapshot.pods.size());
+  for (const auto& entry : snapshot.pods) pods.push_back(entry->index);
+  const auto held = picking.prefixes.match(prefix_chain(request.blocks), pods, now);
+
+  const double each = tokens_per_element(request);
+  const std::int64_t most = std::max<std::int64_t>(request.prompt.count() - 1, 0);
+  std::vector<Tokens> cached;
+  cached.reserve(held.size());
+  for (const std::uint32_t elements : held) {
+    cached.emplace_back(std::min(static_cast<std::int64_t>(std::floor(elements * each)), most));
+  }
+  return cached;
+}
+
+std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
+                              std::span<const std::string> excluded) {
+  if (std::ranges::find(excluded, entry.pod.name) != excluded.end()) {
+    return "already failed this request";
+  }
+  if (load.draining.load(std::memory_order_relaxed)) return "draining";
+  switch (entry.state.health) {
+    case Health::kUnknown: return "not heard of yet";
+    case Health::kEjected: return "ejected";
+    case Health::kDraining: return "draining";
+    case Health::kHealthy: break;
+  }
+  if (load.in_flight.load(std::memory_order_relaxed) >= entry.pod.max_running) {
+    return "at max_running";
+  }
+  return {};
+}
+
+namespace {
+
+struct Scored {
+  std::size_t position = 0;  // in the snapshot
+  Score score;
+};
+
+struct Rejected {
+  std::size_t position = 0;
+  std::string_view reason;
+};
+
+PlanCandidate candidate_of(const Scored& scored, const Snapshot& snapshot, Tokens cached) {
+  PlanCandidate candidate;
+  candidate.pod = snapshot.pods[scored.position];
+  candidate.cost_seconds = scored.score.cost_seconds;
+  candidate.cached = cached;
+  for (const Score::Term& term : std::span(scored.score.terms).first(scored.score.count)) {
+    candidate.terms.push_back({term.name, term.seconds});
+  }
+  return candidate;
+}
+
+}  // namespace
+
+std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy, const PickRequest& request,
+                                        const Snapshot& snapshot, const Picking& picking,
+                                        TimePoint now) {
+  const auto cached = cached_tokens(request, snapshot, picking, now);
+  std::vector<Scored> usable;
+  std::vector<Rejected> rejected;
+  for (std::size_t i = 0; i < snapshot.pods.size(); ++i) {
+    const PodEntry& entry = *snapshot.pods[i];
+    if (!policy.has_role(entry.pod.role)) continue;
+    const PodLoad& load = picking.loads.of(entry.index);
+    const std::string_view reason = why_unusable(entry, load, request.excluded);
+    if (reason.empty()) {
+      usable.push_back({i, policy.score(entry, load, cached[i], request, picking.model)});
+    } else if (request.explain) {
+      rejected.push_back({i, reason});
+    }
+  }
+
+  const auto cheaper = [&](const Scored& a, const Scored& b) {
+    if (a.score.cost_seconds != b.score.cost_seconds) {
+      return a.score.cost_seconds < b.score.cost_seconds;
+    }
+    return snapshot.pods[a.position]->index < snapshot.pods[b.position]->index;
+  };
+  const std::size_t sorted =
+      request.explain ? usable.size() : std::min(usable.size(), kShortlistPods);
+  std::ranges::partial_sort(usable, usable.begin() + static_cast<std::ptrdiff_t>(sorted), cheaper);
+
+  std::vector<PlanCandidate> candidates;
+  for (const Scored& scored : std::span(usable).first(sorted)) {
+    const bool cut = candidates.size() >= kShortlistPods;
+    candidates.push_back(candidate_of(scored, snapshot, cached[scored.position]));
+    if (cut) candidates.back().rejected_because = "costs more";
+  }
+  for (const auto& [position, reason] : rejected) {
+    PlanCandidate& candidate = candidates.emplace_back();
+    candidate.pod = snapshot.pods[position];
+    candidate.cached = cached[position];
+    candidate.rejected_because = reason;
+  }
+  return candidates;
+}
+
+}  // namespace baton

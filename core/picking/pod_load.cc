@@ -1,0 +1,90 @@
+#include "core/picking/pod_load.h"
+
+#include <cstdlib>
+#include <utility>
+
+namespace baton {
+
+LoadTable::~LoadTable() {
+  for (auto& chunk : chunks_) delete chunk.load();
+}
+
+PodLoad& LoadTable::of(std::uint32_t index) {
+  if (index >= kMaxPods) std::abort();  // the registry gives out no such index
+  const std::uint32_t chunk_index = index / kChunkPods;
+  Chunk* chunk = chunks_[chunk_index].load(std::memory_order_acquire);
+  if (chunk == nullptr) chunk = grow(chunk_index);
+  return (*chunk)[index % kChunkPods];
+}
+
+LoadTable::Chunk* LoadTable::grow(std::uint32_t chunk_index) {
+  const std::scoped_lock lock(growing_);
+  std::atomic<Chunk*>& place = chunks_[chunk_index];
+  if (place.load() == nullptr) place.store(std::make_unique<Chunk>().release());
+  return place.load();
+}
+
+void LoadTable::reset(std::uint32_t index) {
+  PodLoad& load = of(index);
+  load.consecutive_errors.store(0);
+  load.draining.store(false);
+}
+
+LoadTicket::LoadTicket(PodLoad& load, Tokens uncached, Tokens kv, bool decodes)
+    : load_(&load), uncached_(uncached), kv_(kv), decodes_(decodes) {
+  load.in_flight.fetch_add(1, std::memory_order_relaxed);
+  load.uncached_prefill_tokens.fetch_add(uncached.count(), std::memory_order_relaxed);
+  load.reserved_kv_tokens.fetch_add(kv.count(), std::memory_order_relaxed);
+  if (decodes) load.running_decodes.fetch_add(1, std::memory_order_relaxed);
+}
+
+LoadTicket LoadTicket::for_prefill(PodLoad& load, Tokens uncached) {
+  return {load, uncached, Tokens(0), false};
+}
+
+LoadTicket LoadTicket::for_decode(PodLoad& load, Tokens kv) { return {load, Tokens(0), kv, true}; }
+
+LoadTicket LoadTicket::for_decode_only(PodLoad& load, Tokens uncached, Tokens kv) {
+  return {load, uncached, kv, true};
+}
+
+LoadTicket::LoadTicket(LoadTicket&& other) noexcept
+    : load_(std::exchange(other.load_, nullptr)),
+      uncached_(other.uncached_),
+      kv_(other.kv_),
+      decodes_(other.decodes_) {}
+
+LoadTicket& LoadTicket::operator=(LoadTicket&& other) noexcept {
+  if (this == &other) return *this;
+  finish();
+  load_ = std::exchange(other.load_, nullptr);
+  uncached_ = other.uncached_;
+  kv_ = other.kv_;
+  decodes_ = other.decodes_;
+  return *this;
+}
+
+LoadTicket::~LoadTicket() { finish(); }
+
+void LoadTicket::prefill_done() {
+  if (load_ == nullptr) return;
+  load_->uncached_prefill_tokens.fetch_sub(uncached_.count(), std::memory_order_relaxed);
+  uncached_ = Tokens(0);
+}
+
+void LoadTicket::set_kv(Tokens kv) {
+  if (load_ == nullptr || !decodes_) return;
+  load_->reserved_kv_tokens.fetch_add((kv - kv_).count(), std::memory_order_relaxed);
+  kv_ = kv;
+}
+
+void LoadTicket::finish() {
+  if (load_ == nullptr) return;
+  prefill_done();
+  set_kv(Tokens(0));
+  if (decodes_) load_->running_decodes.fetch_sub(1, std::memory_order_relaxed);
+  load_->in_flight.fetch_sub(1, std::memory_order_relaxed);
+  load_ = nullptr;
+}
+
+}  // namespace baton

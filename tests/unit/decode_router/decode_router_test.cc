@@ -1,0 +1,95 @@
+#include "decode_router/decode_router.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/picking/test_pool.h"
+
+namespace baton::decode {
+namespace {
+
+using testing::ElementsAre;
+
+class DecodeRouterTest : public testing::Test {
+ protected:
+  std::vector<PlanCandidate> pick(PickRequest request) {
+    return shortlist(request, pool_.snapshot, pool_.picking(), pool_.now);
+  }
+  std::vector<PlanCandidate> pick(bool whole = false) {
+    return pick({.blocks = blocks_,
+                 .prompt = Tokens(1024),
+                 .expected_output = Tokens(100),
+                 .whole = whole});
+  }
+  TestPool pool_;
+  PromptBlocks blocks_ = prompt_of(1024);
+};
+
+TEST_F(DecodeRouterTest, PrefersTheLeastRunning) {
+  const PodEntry& two = pool_.add("two", Role::kDecode);
+  const PodEntry& one = pool_.add("one", Role::kDecode);
+  pool_.add("none", Role::kDecode);
+  const auto a = LoadTicket::for_decode(pool_.load(two), Tokens(10));
+  const auto b = LoadTicket::for_decode(pool_.load(two), Tokens(10));
+  const auto c = LoadTicket::for_decode(pool_.load(one), Tokens(10));
+  EXPECT_THAT(names_of(pick()), ElementsAre("none", "one", "two"));
+}
+
+TEST_F(DecodeRouterTest, PrefersTheLeastReservedKv) {
+  const PodEntry& much = pool_.add("much", Role::kDecode);
+  const PodEntry& little = pool_.add("little", Role::kDecode);
+  const auto a = LoadTicket::for_decode(pool_.load(much), Tokens(100000));
+  const auto b = LoadTicket::for_decode(pool_.load(little), Tokens(1000));
+  const auto candidates = pick();
+  EXPECT_THAT(names_of(candidates), ElementsAre("little", "much"));
+  EXPECT_LT(term_of(candidates[0], "step"), term_of(candidates[1], "step"));
+}
+
+TEST_F(DecodeRouterTest, PrefersAHeldPrefixWhichNeedsNoTransfer) {
+  pool_.add("other", Role::kDecode);
+  const PodEntry& holder = pool_.add("holder", Role::kDecode);
+  pool_.prefixes.confirm(blocks_.token_chain, holder.index, pool_.now);
+  const auto candidates = pick();
+  EXPECT_THAT(names_of(candidates), ElementsAre("holder", "other"));
+  EXPECT_LT(term_of(candidates[0], "transfer"), term_of(candidates[1], "transfer"));
+  EXPECT_EQ(term_of(candidates[0], "prefill"), -1.0);
+}
+
+TEST_F(DecodeRouterTest, CountsThePromptWhereThePodComputesItItself) {
+  const PodEntry& busy = pool_.add("busy", Role::kBoth);
+  pool_.add("idle", Role::kBoth);
+  const auto ticket = LoadTicket::for_decode_only(pool_.load(busy), Tokens(500), Tokens(700));
+  const auto candidates = pick(true);
+  EXPECT_THAT(names_of(candidates), ElementsAre("idle", "busy"));
+  EXPECT_EQ(term_of(candidates[0], "transfer"), -1.0);
+  EXPECT_EQ(term_of(candidates[0], "harm"), 0.0);
+  EXPECT_EQ(term_of(candidates[1], "harm"), term_of(candidates[1], "prefill"));
+  EXPECT_GT(term_of(candidates[1], "admit"), 0.0);
+}
+
+TEST_F(DecodeRouterTest, PrefersAPodWithTheAdapter) {
+  pool_.add("without", Role::kDecode);
+  pool_.add("with", Role::kDecode).state.running_loras = {"sql"};
+  EXPECT_THAT(names_of(pick({.blocks = blocks_, .prompt = Tokens(1024), .lora = "sql"})),
+              ElementsAre("with", "without"));
+}
+
+TEST_F(DecodeRouterTest, TakesNoPrefillPod) {
+  pool_.add("p", Role::kPrefill);
+  pool_.add("d", Role::kDecode);
+  pool_.add("b", Role::kBoth);
+  EXPECT_THAT(names_of(pick()), ElementsAre("d", "b"));
+}
+
+TEST_F(DecodeRouterTest, EveryTermAddsToTheCost) {
+  pool_.add("d", Role::kDecode);
+  for (const bool whole : {false, true}) {
+    const auto candidate = pick(whole).at(0);
+    double sum = 0.0;
+    for (const PlanTerm& term : candidate.terms) sum += term.seconds;
+    EXPECT_DOUBLE_EQ(sum, candidate.cost_seconds);
+  }
+}
+
+}  // namespace
+}  // namespace baton::decode
