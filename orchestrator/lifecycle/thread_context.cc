@@ -18,6 +18,12 @@ http::ClientLimits limits_of(const TimeoutConfig& timeouts) {
   return limits;
 }
 
+http::ClientLimits release_limits() {
+  http::ClientLimits limits;
+  limits.connect_time = limits.header_time = limits.idle_time = std::chrono::seconds(2);
+  return limits;
+}
+
 std::shared_ptr<const Snapshot> no_pods(const std::string& pool) {
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->pool = pool;
@@ -40,6 +46,7 @@ PoolContext::PoolContext(asio::io_context& io, const PoolConfig& pool,
     : config(pool),
       connector(speaks),
       client(http::Client::create(io, limits_of(pool.timeouts))),
+      release_client(http::Client::create(io, release_limits())),
       snapshot(no_pods(pool.name)),
       planner(shared.loads, shared.prefixes),
       metrics(shared.metrics, pool.name) {}

@@ -58,7 +58,8 @@ struct PoolContext {
 
   const PoolConfig& config;
   const adapters::Connector& connector;
-  std::unique_ptr<http::Client> client;      // with the pool's timeouts
+  std::unique_ptr<http::Client> client;          // with the pool's timeouts
+  std::unique_ptr<http::Client> release_client;  // with short ones: nobody waits for it
   std::shared_ptr<const Snapshot> snapshot;  // never null; empty until the first one came
   Planner planner;
   PoolMetrics metrics;

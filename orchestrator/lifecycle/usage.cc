@@ -57,4 +57,12 @@ std::optional<double> read_number(std::string_view object, std::string_view key)
   return number;
 }
 
+std::string_view read_text(std::string_view object, std::string_view key) {
+  std::string_view value = value_after(object, "\"" + std::string(key) + "\"");
+  if (!value.starts_with('"')) return {};
+  value.remove_prefix(1);
+  const std::size_t end = value.find('"');
+  return end == std::string_view::npos ? std::string_view() : value.substr(0, end);
+}
+
 }  // namespace baton::orchestrator

@@ -23,4 +23,7 @@ struct Usage {
 // The value of a flat JSON object's number, by the same means; none where it is absent.
 [[nodiscard]] std::optional<double> read_number(std::string_view object, std::string_view key);
 
+// The same for a text without escapes; empty where it is absent.
+[[nodiscard]] std::string_view read_text(std::string_view object, std::string_view key);
+
 }  // namespace baton::orchestrator

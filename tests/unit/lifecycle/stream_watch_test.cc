@@ -107,6 +107,9 @@ TEST(ReadNumber, ReadsAFlatObject) {
   EXPECT_DOUBLE_EQ(read_number(timing, "kv_bytes").value_or(0), 4096);
   EXPECT_FALSE(read_number(timing, "transport").has_value());
   EXPECT_FALSE(read_number(timing, "absent").has_value());
+  EXPECT_EQ(read_text(timing, "transport"), "shm");
+  EXPECT_EQ(read_text(timing, "queue_ms"), "");
+  EXPECT_EQ(read_text(timing, "absent"), "");
 }
 
 }  // namespace

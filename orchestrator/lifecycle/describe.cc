@@ -1,0 +1,90 @@
+#include "orchestrator/lifecycle/describe.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace baton::orchestrator {
+namespace {
+
+constexpr Tokens kUsualBlock{64};
+constexpr std::int64_t kUsualAnswer = 128;
+constexpr std::int64_t kLongestExpectedAnswer = 1024;  // clients ask for far more than they get
+
+Tokens block_tokens(const Snapshot& snapshot) {
+  for (const auto& entry : snapshot.pods) {
+    if (entry->pod.facts.block_tokens.count() > 0) return entry->pod.facts.block_tokens;
+  }
+  return kUsualBlock;
+}
+
+// Every pod but the one whose blocks are to be used again.
+std::vector<std::string> all_but(const Snapshot& snapshot, const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& entry : snapshot.pods) {
+    if (entry->pod.name != name) names.push_back(entry->pod.name);
+  }
+  return names;
+}
+
+}  // namespace
+
+PlanRequest describe(const OpenAiRequest& request, const PoolContext& pool, const std::string& lora,
+                     bool explain) {
+  PlanRequest wanted;
+  if (request.prompt_ids.empty()) {
+    wanted.blocks = PromptBlocks::from_text(request.canonical_text, request.cache_salt, lora);
+    const double tokens = static_cast<double>(wanted.blocks.text_bytes) / pool.bytes_per_token;
+    wanted.prompt = Tokens(std::max<std::int64_t>(1, static_cast<std::int64_t>(tokens)));
+  } else {
+    wanted.blocks = PromptBlocks::from_tokens(request.prompt_ids, block_tokens(*pool.snapshot),
+                                              request.cache_salt, lora);
+    wanted.prompt = Tokens(static_cast<std::int64_t>(request.prompt_ids.size()));
+  }
+  wanted.lora = lora;
+  wanted.expected_output =
+      Tokens(std::min(request.max_tokens.value_or(kUsualAnswer), kLongestExpectedAnswer));
+  wanted.split = pool.config.split;
+  wanted.refuses_split = pool.connector.refuses_split(request);
+  wanted.explain = explain;
+  return wanted;
+}
+
+Result<Plan> plan_in_scope(const PoolContext& pool, PlanRequest& wanted, PlanScope scope,
+                           const Plan& previous, TimePoint now, std::uint64_t tie_seed) {
+  const Snapshot& snapshot = *pool.snapshot;
+  switch (scope) {
+    case PlanScope::kAfresh: break;
+    case PlanScope::kAnyPod:
+      wanted.excluded_prefill.clear();
+      wanted.excluded_decode.clear();
+      break;
+    case PlanScope::kSamePrefill: {
+      auto excluded =
+          std::exchange(wanted.excluded_prefill, all_but(snapshot, previous.prefill->pod.name));
+      const Split split = std::exchange(wanted.split, Split::kAlways);
+      Result<Plan> plan = pool.planner.plan(wanted, snapshot, now, tie_seed);
+      wanted.excluded_prefill = std::move(excluded);
+      wanted.split = split;
+      if (plan && plan->kind != PlanKind::kSplit) {
+        return fail(ErrorCode::kUnavailable, Stage::kDecode,
+                    "no other decode pod can take the hand-off", true);
+      }
+      if (plan) plan->prefill = previous.prefill;  // as it was when the hand-off began
+      return plan;
+    }
+    case PlanScope::kDecodeOnly: {
+      const Split split = std::exchange(wanted.split, Split::kNever);
+      Result<Plan> plan = pool.planner.plan(wanted, snapshot, now, tie_seed);
+      wanted.split = split;
+      if (plan && Seconds(plan->predicted_ttft_seconds) > pool.config.timeouts.first_byte) {
+        return fail(ErrorCode::kUnavailable, Stage::kPrefill,
+                    "no decode pod could compute the prompt in time", true);
+      }
+      return plan;
+    }
+  }
+  return pool.planner.plan(wanted, snapshot, now, tie_seed);
+}
+
+}  // namespace baton::orchestrator

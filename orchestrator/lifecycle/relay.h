@@ -1,0 +1,22 @@
+#pragma once
+
+#include "orchestrator/lifecycle/stream_watch.h"
+#include "orchestrator/lifecycle/thread_context.h"
+
+namespace baton::orchestrator {
+
+// How a relayed body ended.
+enum class RelayEnd : std::uint8_t { kWhole, kPodFailed, kClientLeft };
+
+struct RelayResult {
+  RelayEnd end = RelayEnd::kClientLeft;
+  Error error;  // of the pod's side
+};
+
+// Passes the rest of a pod's answer to the client as its bytes come; reads on only when the client
+// took what came before. Does not finish the client's side. All three arguments outlive the
+// coroutine; honours cancellation.
+[[nodiscard]] Task<RelayResult> relay(http::ClientExchange* pod, http::Exchange* client,
+                                      StreamWatch* watch);
+
+}  // namespace baton::orchestrator

@@ -1,0 +1,335 @@
+#include "orchestrator/lifecycle/served_request.h"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+#include <utility>
+
+#include "core/log.h"
+#include "orchestrator/http/openai_error.h"
+#include "orchestrator/lifecycle/describe.h"
+#include "orchestrator/planning/explain.h"
+
+namespace baton::orchestrator {
+namespace {
+
+using Kind = LegActionKind;
+
+std::string message_of(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "unknown exception";
+  }
+}
+
+// Gives a hand-off back beside the request, which need not wait for it. The pod's own time to live
+// is the bound where this fails.
+Task<void> give_back(PoolContext* pool, std::shared_ptr<const PodEntry> pod,
+                     http::ClientRequest request) {
+  auto answer =
+      co_await pool->release_client->send(pod->pod.host, pod->pod.port, std::move(request));
+  if (answer && (*answer)->status() / 100 == 2) {
+    pool->metrics.releases_ok.Increment();
+    co_return;
+  }
+  pool->metrics.releases_failed.Increment();
+  log(LogLevel::kWarn, "lease not released",
+      {{"pool", pool->config.name},
+       {"pod", pod->pod.name},
+       {"why", answer ? "status " + std::to_string((*answer)->status()) : answer.error().message}});
+}
+
+}  // namespace
+
+ServedRequest::ServedRequest(ThreadContext& context, const ModelTarget& target,
+                             http::Exchange& exchange, OpenAiRequest request, RequestHead head)
+    : context_(context),
+      pool_(*target.pool),
+      exchange_(exchange),
+      request_(std::move(request)),
+      head_(std::move(head)),
+      policy_(pool_.connector.dispatch(), context.retry_budget()),
+      wanted_(describe(request_, pool_, target.lora, head_.explain)),
+      prompt_bytes_(wanted_.blocks.text_bytes),
+      alarm_(context.io()) {
+  key_.request_id = head_.request_id;
+  key_.served_model = target.served_model;
+  request_.canonical_text = {};  // described: a long prompt need not be held twice
+  ++context_.open_requests;
+  pool_.metrics.open_requests.Increment();
+}
+
+ServedRequest::~ServedRequest() {
+  stop_waiting();
+  --context_.open_requests;
+  pool_.metrics.open_requests.Decrement();
+}
+
+Task<void> ServedRequest::run() {
+  exchange_.on_client_gone([this] { on_client_gone(); });
+  carry_out(client_gone_ ? policy_.client_left() : policy_.start(Clock::now()));
+  while (!verdict_) {
+    const bool news = client_gone_ || prefill_ended_ || decode_ended_ || pods_changed_;
+    if (!news) co_await sleep_until(alarm_at_);
+    look();
+  }
+  stop_waiting();
+  co_await answer();
+  exchange_.on_client_gone([] {});
+  while (legs_running_ > 0) co_await sleep_until(TimePoint::max());
+  settle();
+}
+
+Task<void> ServedRequest::sleep_until(TimePoint time) {
+  alarm_.expires_at(time);
+  co_await alarm_.async_wait(asio::as_tuple(asio::use_awaitable));
+}
+
+void ServedRequest::look() {
+  if (client_gone_) {
+    carry_out(policy_.client_left());
+    return;
+  }
+  if (std::exchange(prefill_ended_, false)) carry_out(judge_prefill());
+  if (!verdict_ && std::exchange(decode_ended_, false)) carry_out(judge_decode());
+  if (verdict_) return;
+  if (std::exchange(pods_changed_, false)) carry_out(policy_.pods_changed());
+  if (!verdict_ && alarm_at_ != TimePoint::max() && Clock::now() >= alarm_at_) {
+    alarm_at_ = TimePoint::max();
+    carry_out(policy_.wait_over(Clock::now()));
+  }
+}
+
+void ServedRequest::on_leg_ended(std::shared_ptr<Leg> leg, const std::exception_ptr& failure) {
+  --legs_running_;
+  wake();
+  if (leg->cancelled) return;
+  if (failure) leg->error = Error{ErrorCode::kInternal, Stage::kRouter, message_of(failure), true};
+  (leg == prefill_ ? prefill_ended_ : decode_ended_) = true;
+}
+
+void ServedRequest::on_client_gone() {
+  client_gone_ = true;
+  if (relaying_) {
+    relay_cancel_.emit(asio::cancellation_type::terminal);
+  } else {
+    wake();
+  }
+}
+
+void ServedRequest::carry_out(LegSteps steps) {
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    switch (steps[i].kind) {
+      case Kind::kPlan:  // always the last of its turn
+        steps = seek_plan(steps[i].scope);
+        i = static_cast<std::size_t>(-1);
+        break;
+      case Kind::kWaitForPods: wait_for_pods(); break;
+      case Kind::kAwaitPrefill: alarm_at_ = Clock::now() + kVerdictTime; break;
+      case Kind::kNewHandoff: key_.transfer_id = TransferId::draw(context_.random()); break;
+      case Kind::kSendPrefill: send_leg(Stage::kPrefill); break;
+      case Kind::kSendDecode: send_leg(Stage::kDecode); break;
+      case Kind::kCancelPrefill: cancel_prefill(); break;
+      case Kind::kCancelDecode: cancel_decode(); break;
+      case Kind::kReleaseBlocks: release_blocks(); break;
+      case Kind::kExcludePrefill:
+        wanted_.excluded_prefill.push_back(plan_.prefill->pod.name);
+        pool_.metrics.retries.Increment();
+        break;
+      case Kind::kExcludeDecode:
+        wanted_.excluded_decode.push_back(plan_.decode->pod.name);
+        pool_.metrics.retries.Increment();
+        break;
+      case Kind::kRelay:
+      case Kind::kAnswerPodsError:
+      case Kind::kAnswerError:
+      case Kind::kEndWithErrorEvent:
+      case Kind::kEnd: verdict_ = steps[i].kind; break;
+    }
+  }
+}
+
+LegSteps ServedRequest::seek_plan(PlanScope scope) {
+  stop_waiting();
+  alarm_at_ = TimePoint::max();
+  account_ = {};  // a retry's own load must not stand in its way
+  const TimePoint began = Clock::now();
+  Result<Plan> plan = plan_in_scope(pool_, wanted_, scope, plan_, began, context_.random()());
+  if (!plan) return policy_.no_plan(std::move(plan.error()));
+  plan_ = std::move(*plan);
+  account_ = pool_.planner.commit(plan_, wanted_, began);
+  plan_time_ = Clock::now() - began;
+  pool_.metrics.plan_seconds.Observe(to_seconds(plan_time_));
+  return policy_.planned(plan_.kind);
+}
+
+void ServedRequest::send_leg(Stage stage) {
+  const bool is_prefill = stage == Stage::kPrefill;
+  auto leg = std::make_shared<Leg>();
+  leg->stage = stage;
+  leg->pod = is_prefill ? plan_.prefill : plan_.decode;
+  (is_prefill ? prefill_ : decode_) = leg;
+  const adapters::PrefillResponse* prefill =
+      plan_.kind == PlanKind::kSplit && prefill_response_.status == 200 ? &prefill_response_
+                                                                        : nullptr;
+  Result<adapters::LegRequest> wanted =
+      is_prefill ? pool_.connector.prefill_leg(request_, plan_, key_)
+                 : pool_.connector.decode_leg(request_, plan_, key_, prefill);
+  if (!wanted) {
+    leg->error = std::move(wanted.error());
+    (is_prefill ? prefill_ended_ : decode_ended_) = true;
+    return;
+  }
+  http::ClientRequest sent;
+  sent.method = std::move(wanted->method);
+  sent.target = std::move(wanted->target);
+  sent.fields = leg_fields(*wanted);
+  sent.body = std::move(wanted->body);
+  const Bytes whole_up_to = is_prefill ? kWholeAnswer : context_.config().limits.stream_buffer;
+  ++legs_running_;
+  asio::co_spawn(context_.io(), run_leg(pool_.client.get(), leg, std::move(sent), whole_up_to),
+                 asio::bind_cancellation_slot(leg->cancel.slot(),
+                                              [this, leg](const std::exception_ptr& failure) {
+                                                on_leg_ended(leg, failure);
+                                              }));
+}
+
+http::Fields ServedRequest::leg_fields(const adapters::LegRequest& leg) const {
+  http::Fields fields;
+  fields.reserve(3 + leg.fields.size());
+  if (!leg.body.empty()) fields.emplace_back("content-type", "application/json");
+  fields.emplace_back("x-request-id", head_.request_id);
+  if (!head_.traceparent.empty()) fields.emplace_back("traceparent", head_.traceparent);
+  fields.insert(fields.end(), leg.fields.begin(), leg.fields.end());
+  return fields;
+}
+
+void ServedRequest::cancel_prefill() {
+  prefill_ended_ = false;
+  prefill_->cancelled = true;
+  prefill_->cancel.emit(asio::cancellation_type::terminal);
+}
+
+void ServedRequest::cancel_decode() {
+  decode_ended_ = false;
+  decode_->cancelled = true;
+  decode_->answer.reset();  // closes the connection where the leg's coroutine is over
+  decode_->cancel.emit(asio::cancellation_type::terminal);
+  decode_.reset();
+}
+
+void ServedRequest::release_blocks() {
+  prefill_response_ = {};
+  const adapters::LegRequest wanted = pool_.connector.release(plan_, key_);
+  if (wanted.target.empty()) return;
+  http::ClientRequest request;
+  request.method = wanted.method;
+  request.target = wanted.target;
+  request.fields = leg_fields(wanted);
+  request.body = wanted.body;
+  ThreadContext* context = &context_;
+  ++context->open_releases;
+  asio::co_spawn(context_.io(), give_back(&pool_, prefill_->pod, std::move(request)),
+                 [context](const std::exception_ptr& failure) {
+                   --context->open_releases;
+                   if (failure) {
+                     log(LogLevel::kError, "lease release failed", {{"why", message_of(failure)}});
+                   }
+                 });
+}
+
+void ServedRequest::wait_for_pods() {
+  if (give_up_at_ == TimePoint::max()) give_up_at_ = Clock::now() + pool_.config.empty_wait;
+  alarm_at_ = give_up_at_;
+  waiting_ = pool_.waiting_for_pods.insert(pool_.waiting_for_pods.end(), [this] {
+    pods_changed_ = true;
+    wake();
+  });
+  is_waiting_ = true;
+}
+
+void ServedRequest::stop_waiting() {
+  if (std::exchange(is_waiting_, false)) pool_.waiting_for_pods.erase(waiting_);
+}
+
+LegSteps ServedRequest::judge_prefill() {
+  const TimePoint now = Clock::now();
+  if (auto failure = failure_of(*prefill_)) {
+    prefill_response_ = {};
+    return policy_.prefill_failed(std::move(*failure), now);
+  }
+  pool_.metrics.prefill_seconds.Observe(to_seconds(now - prefill_->sent_at));
+  account_.prefill.prefill_done();
+  prefill_usage_ = read_usage(prefill_->body);
+  if (prefill_usage_) pool_.learn_ratio(prompt_bytes_, prefill_usage_->prompt);
+  prefill_response_.status = 200;
+  prefill_response_.body = std::move(prefill_->body);
+  return policy_.prefill_good(now);
+}
+
+LegSteps ServedRequest::judge_decode() {
+  if (auto failure = failure_of(*decode_)) {
+    return policy_.decode_failed(std::move(*failure), Clock::now());
+  }
+  pool_.metrics.decode_seconds.Observe(to_seconds(decode_->head_at - decode_->sent_at));
+  account_.decode.prefill_done();
+  return policy_.decode_good();
+}
+
+// Reads a leg's end and keeps the pod's count of errors in a row.
+std::optional<LegFailure> ServedRequest::failure_of(const Leg& leg) {
+  PodLoad& load = context_.loads().of(leg.pod->index);
+  if (!leg.error && leg.status == 200) {
+    load.consecutive_errors.store(0, std::memory_order_relaxed);
+    return std::nullopt;
+  }
+  LegFailure failure;
+  if (leg.error) {
+    failure.error = *leg.error;
+    if (failure.error.stage != Stage::kHandoff) failure.error.stage = leg.stage;
+    failure.error.retryable = true;
+    last_failure_ = leg.pod->pod.name + ": " + failure.error.message;
+    load.consecutive_errors.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    failure.error = pool_.connector.read_error(leg.status, leg.body, leg.stage);
+    failure.clients_fault = leg.status < 500 && !failure.error.retryable;
+    last_failure_ = leg.pod->pod.name + ": status " + std::to_string(leg.status) + ", " +
+                    std::string(name_of(failure.error.code));
+    // A decode pod that reports a failed hand-off speaks of the other pod.
+    if (leg.status >= 500 && failure.error.stage != Stage::kHandoff) {
+      load.consecutive_errors.fetch_add(1, std::memory_order_relaxed);
+    } else if (leg.status < 500) {
+      load.consecutive_errors.store(0, std::memory_order_relaxed);
+    }
+  }
+  failure.advice = pool_.connector.on_leg_failure(failure.error);
+  if (failure.clients_fault) {
+    refused_ = leg.stage == Stage::kPrefill ? prefill_ : decode_;
+  } else {
+    count_failure(failure.error);
+  }
+  return failure;
+}
+
+void ServedRequest::count_failure(const Error& error) {
+  PoolMetrics& metrics = pool_.metrics;
+  switch (error.stage) {
+    case Stage::kPrefill: metrics.prefill_failures.Increment(); break;
+    case Stage::kHandoff: metrics.handoff_failures.Increment(); break;
+    default: metrics.decode_failures.Increment(); break;
+  }
+  log(LogLevel::kWarn, "leg failed",
+      {{"request_id", head_.request_id},
+       {"pool", pool_.config.name},
+       {"stage", name_of(error.stage)},
+       {"attempt", policy_.attempts()},
+       {"why", last_failure_}});
+}
+
+}  // namespace baton::orchestrator

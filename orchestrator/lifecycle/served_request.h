@@ -1,0 +1,125 @@
+#pragma once
+
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "orchestrator/lifecycle/leg_policy.h"
+#include "orchestrator/lifecycle/legs.h"
+#include "orchestrator/lifecycle/relay.h"
+#include "orchestrator/lifecycle/stream_watch.h"
+#include "orchestrator/lifecycle/thread_context.h"
+#include "orchestrator/lifecycle/usage.h"
+
+namespace baton::orchestrator {
+
+// What the request's head says about how it is to be served.
+struct RequestHead {
+  std::string request_id;
+  std::string traceparent;  // empty: none that is valid
+  bool explain = false;
+  TimePoint accepted_at{};
+};
+
+// One completion request from its plan to its end: carries out what LegPolicy decides, relays the
+// answer, settles the account. Lives in the frame of the coroutine that handles the exchange, on
+// its thread. It promises that the exchange is answered or ended exactly once, and that when run()
+// is over no leg of it is running, its load is returned and a hand-off that nobody will fetch is
+// being given back.
+class ServedRequest {
+ public:
+  ServedRequest(ThreadContext& context, const ModelTarget& target, http::Exchange& exchange,
+                OpenAiRequest request, RequestHead head);
+  ServedRequest(const ServedRequest&) = delete;
+  ServedRequest& operator=(const ServedRequest&) = delete;
+  ~ServedRequest();
+
+  [[nodiscard]] Task<void> run();
+
+ private:
+  using Timer =
+      asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, asio::io_context::executor_type>;
+
+  // The coroutine sleeps on `alarm_` until something happened, then looks what it was.
+  [[nodiscard]] Task<void> sleep_until(TimePoint time);
+  void wake() { alarm_.cancel(); }
+  void look();
+  void on_leg_ended(std::shared_ptr<Leg> leg, const std::exception_ptr& failure);
+  void on_client_gone();
+
+  // Steps of the policy.
+  void carry_out(LegSteps steps);
+  [[nodiscard]] LegSteps seek_plan(PlanScope scope);
+  void send_leg(Stage stage);
+  void cancel_prefill();
+  void cancel_decode();
+  void release_blocks();
+  void wait_for_pods();
+  void stop_waiting();
+
+  [[nodiscard]] LegSteps judge_prefill();
+  [[nodiscard]] LegSteps judge_decode();
+  [[nodiscard]] std::optional<LegFailure> failure_of(const Leg& leg);
+  void count_failure(const Error& error);
+
+  // Answers.
+  [[nodiscard]] Task<void> answer();
+  [[nodiscard]] Task<void> answer_whole();
+  [[nodiscard]] Task<void> answer_stream();
+  [[nodiscard]] Task<void> end_with_error_event(Error error);
+  [[nodiscard]] Task<void> answer_pods_error();
+  [[nodiscard]] Task<void> answer_error();
+  [[nodiscard]] http::Fields answer_fields(const Leg& leg) const;
+  [[nodiscard]] http::Fields leg_fields(const adapters::LegRequest& leg) const;
+  void note_first_byte();
+  void end_as(Outcome outcome, unsigned status);
+  void settle();
+  void settle_handoff();
+  void settle_tokens(TimePoint now);
+  void log_end(TimePoint now) const;
+
+  ThreadContext& context_;
+  PoolContext& pool_;
+  http::Exchange& exchange_;
+  OpenAiRequest request_;
+  RequestHead head_;
+  LegPolicy policy_;
+  PlanRequest wanted_;
+  std::size_t prompt_bytes_ = 0;
+
+  Plan plan_;
+  PlanAccount account_;
+  Duration plan_time_{};
+  adapters::HandoffKey key_;
+  adapters::PrefillResponse prefill_response_;
+  std::shared_ptr<Leg> prefill_;  // the current one of each; null: none
+  std::shared_ptr<Leg> decode_;
+  std::shared_ptr<Leg> refused_;  // whose answer is passed on to the client
+  int legs_running_ = 0;          // cancelled ones too
+
+  Timer alarm_;
+  TimePoint alarm_at_ = TimePoint::max();
+  TimePoint give_up_at_ = TimePoint::max();  // empty_wait
+  std::list<std::function<void()>>::iterator waiting_;
+  bool is_waiting_ = false;
+  bool prefill_ended_ = false;  // news that look() has not seen
+  bool decode_ended_ = false;
+  bool pods_changed_ = false;
+  bool client_gone_ = false;
+  asio::cancellation_signal relay_cancel_;
+  bool relaying_ = false;
+
+  std::optional<LegActionKind> verdict_;  // how the request is answered
+  Outcome outcome_ = Outcome::kClientLeft;
+  unsigned status_ = 499;
+  StreamWatch watch_;
+  std::optional<Usage> prefill_usage_;
+  std::optional<Usage> usage_;
+  TimePoint first_byte_at_{};
+  std::string last_failure_;  // in words, for the log: of our own connections only
+};
+
+}  // namespace baton::orchestrator
