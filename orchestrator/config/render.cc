@@ -174,7 +174,8 @@ every error with its line and column; `baton check --schema` prints its JSON Sch
 Flags go before environment variables (`BATON_...`, named by `baton serve --help`), and these before
 the file. On SIGHUP the file is read again: pools and pods are exchanged at once, or, if anything is
 wrong with the file, everything stays as it is and the log says what is wrong. What belongs to
-sockets and threads (`listen`, `admin.listen`, `threads`, `limits`) is read at the start only.
+sockets, threads and memory (`listen`, `admin.listen`, `threads`, `limits`, `log`,
+`prefix_index_bytes`) is read at the start only.
 
 Sizes are written in bytes or with a suffix: `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024), `kB`, `MB`,
 `GB` (of 1000).

@@ -58,29 +58,25 @@ class Checker {
       issues.push_back({path, path + " says split: always, but has no pod that can prefill for "
                                      "another; list one under prefill"});
     }
-    if (pool.health.timeout > pool.health.interval) {
-      issues.push_back({path + ".health.timeout_seconds",
-                        path + ".health: timeout_seconds must not exceed interval_seconds"});
-    }
   }
 
   std::vector<WholeIssue> issues;
 
  private:
   void check_pods(const std::vector<Pod>& pods, const std::string& list) {
+    Names addresses("the address");
     for (std::size_t i = 0; i < pods.size(); ++i) {
       const std::string path = element(list, i);
       check_name(pods[i].name, path + ".name", issues);
       pod_names_.add(pods[i].name, path + ".name", issues);
       if (pods[i].port == 0) continue;  // the URL was refused
-      urls_.add(to_string(Endpoint{pods[i].host, pods[i].port}), path + ".url", issues);
+      addresses.add(to_string(Endpoint{pods[i].host, pods[i].port}), path + ".url", issues);
     }
   }
 
   Names pool_names_{"the name"};
   Names models_{"the model name"};
   Names pod_names_{"the name"};
-  Names urls_{"the address"};
 };
 
 }  // namespace

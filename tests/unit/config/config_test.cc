@@ -140,7 +140,7 @@ pools:
       - {name: p0, url: "https://x:1"}
       - {name: p0, url: "http://x:80/v1"}
       - {url: "http://x:80"}
-    decode: [{name: d0, url: "http://x:80"}]
+    decode: [{name: d0, url: "http://x:80"}, {name: d1, url: "http://x:80"}]
   - {name: chat, model: m, both: []}
 )");
   EXPECT_THAT(lines,
@@ -149,7 +149,7 @@ pools:
                           HasSubstr("f:8:16: pools[0].prefill[1].name: the name \"p0\""),
                           HasSubstr("f:8:25: pools[0].prefill[1].url must be http://"),
                           HasSubstr("f:9:9: pools[0].prefill[2] lacks the key \"name\""),
-                          HasSubstr("f:10:30: pools[0].decode[0].url: the address \"x:80\""),
+                          HasSubstr("f:10:62: pools[0].decode[1].url: the address \"x:80\""),
                           HasSubstr("f:11:5: pools[1] has no pod that decodes"),
                           HasSubstr("f:11:12: pools[1].name: the name \"chat\""),
                           HasSubstr("f:11:25: pools[1].model: the model name \"m\"")));

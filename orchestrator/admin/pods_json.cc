@@ -1,0 +1,68 @@
+#include "orchestrator/admin/pods_json.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace baton::orchestrator {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json facts_json(const EngineFacts& facts) {
+  return {{"engine_id", facts.engine_id},
+          {"epoch", facts.epoch},
+          {"engine_version", facts.engine_version},
+          {"model_hash", facts.model_hash},
+          {"layout_hash", fmt::format("{:016x}", facts.layout_hash)},
+          {"kv_address", facts.kv_address},
+          {"block_tokens", facts.block_tokens.count()},
+          {"max_context", facts.max_context.count()},
+          {"bytes_per_token", facts.bytes_per_token.count()}};
+}
+
+Json observed_json(const PodState& state, TimePoint now) {
+  if (!state.observed_at) return nullptr;
+  return {{"age_seconds", to_seconds(now - *state.observed_at)},
+          {"running", state.running},
+          {"waiting", state.waiting},
+          {"kv_usage", state.kv_usage},
+          {"running_loras", state.running_loras},
+          {"waiting_loras", state.waiting_loras}};
+}
+
+Json load_json(const PodLoad& load) {
+  return {{"in_flight", load.in_flight.load()},
+          {"uncached_prefill_tokens", load.uncached_prefill_tokens.load()},
+          {"running_decodes", load.running_decodes.load()},
+          {"reserved_kv_tokens", load.reserved_kv_tokens.load()},
+          {"consecutive_errors", load.consecutive_errors.load()}};
+}
+
+}  // namespace
+
+std::string pods_json(const PodRegistry& registry, LoadTable& loads, TimePoint now) {
+  Json pools = Json::array();
+  for (const auto& snapshot : registry.snapshots()) {
+    Json pods = Json::array();
+    for (const auto& entry : snapshot->pods) {
+      const Pod& pod = entry->pod;
+      const PodLoad& load = loads.of(entry->index);
+      pods.push_back({{"name", pod.name},
+                      {"role", name_of(pod.role)},
+                      {"url", pod.url},
+                      {"health", name_of(entry->state.health)},
+                      {"in_flight", load.in_flight.load()},
+                      {"max_running", pod.max_running},
+                      {"labels", pod.labels},
+                      {"load", load_json(load)},
+                      {"observed", observed_json(entry->state, now)},
+                      {"facts", facts_json(pod.facts)}});
+    }
+    pools.push_back({{"name", snapshot->pool}, {"version", snapshot->version}, {"pods", pods}});
+  }
+  const Json answer = {{"pools", std::move(pools)}};
+  return answer.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace baton::orchestrator
