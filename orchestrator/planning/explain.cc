@@ -1,0 +1,88 @@
+#include "orchestrator/planning/explain.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
+#include "core/json_fields.h"
+
+namespace baton::orchestrator {
+namespace {
+
+constexpr std::size_t kMostTextBytes = 200;
+
+// Quoted, short, and fit for a header: anything beyond printable ASCII becomes '?'.
+std::string quoted(std::string_view text) {
+  std::string plain(text.substr(0, kMostTextBytes));
+  std::ranges::replace_if(plain, [](char c) { return c < 0x20 || c > 0x7E; }, '?');
+  return json_quote(plain);
+}
+
+std::string name_of(const std::shared_ptr<const PodEntry>& pod) {
+  return pod == nullptr ? "null" : quoted(pod->pod.name);
+}
+
+std::string candidate_json(const PlanCandidate& candidate) {
+  std::string out =
+      fmt::format("{{\"pod\":{},\"cached\":{}", name_of(candidate.pod), candidate.cached.count());
+  if (!candidate.terms.empty()) {
+    out += fmt::format(",\"cost_ms\":{:.3f},\"terms\":{{", candidate.cost_seconds * 1e3);
+    for (const PlanTerm& term : candidate.terms) {
+      out += fmt::format("{}:{:.3f},", quoted(term.name), term.seconds * 1e3);
+    }
+    out.back() = '}';
+  }
+  if (!candidate.rejected_because.empty()) {
+    out += fmt::format(",\"rejected\":{}", quoted(candidate.rejected_because));
+  }
+  return out + "}";
+}
+
+std::vector<std::string> candidates_json(const std::vector<PlanCandidate>& candidates) {
+  std::vector<std::string> out;
+  for (const PlanCandidate& candidate : candidates) out.push_back(candidate_json(candidate));
+  return out;
+}
+
+std::size_t size_of(const std::vector<std::string>& parts) {
+  std::size_t size = 0;
+  for (const std::string& part : parts) size += part.size() + 1;
+  return size;
+}
+
+}  // namespace
+
+std::string explain_json(const Plan& plan) {
+  const std::string head = fmt::format(
+      "{{\"kind\":\"{}\",\"pool\":{},\"prefill\":{},\"decode\":{},\"prompt_tokens\":{},"
+      "\"prefill_cached\":{},\"decode_cached\":{},\"ttft_ms\":{:.3f},\"tpot_ms\":{:.3f},"
+      "\"reason\":{}",
+      plan.kind == PlanKind::kSplit ? "split" : "decode_only", quoted(plan.pool),
+      name_of(plan.prefill), name_of(plan.decode), plan.prompt.count(), plan.prefill_cached.count(),
+      plan.decode_cached.count(), plan.predicted_ttft_seconds * 1e3,
+      plan.predicted_tpot_seconds * 1e3, quoted(plan.reason));
+
+  auto prefills = candidates_json(plan.prefill_candidates);
+  auto decodes = candidates_json(plan.decode_candidates);
+  constexpr std::size_t kFrame = 80;  // names and brackets of the two lists, and the count
+  std::size_t left_out = 0;
+  while (head.size() + kFrame + size_of(prefills) + size_of(decodes) > kExplainBytes &&
+         !(prefills.empty() && decodes.empty())) {
+    (size_of(prefills) > size_of(decodes) ? prefills : decodes).pop_back();
+    ++left_out;
+  }
+
+  std::string out = head;
+  if (!prefills.empty()) {
+    out += fmt::format(",\"prefill_candidates\":[{}]", fmt::join(prefills, ","));
+  }
+  if (!decodes.empty()) {
+    out += fmt::format(",\"decode_candidates\":[{}]", fmt::join(decodes, ","));
+  }
+  if (left_out > 0) out += fmt::format(",\"left_out\":{}", left_out);
+  return out + "}";
+}
+
+}  // namespace baton::orchestrator

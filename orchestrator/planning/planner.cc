@@ -1,0 +1,251 @@
+#include "orchestrator/planning/planner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "core/picking/pick.h"
+#include "decode_router/decode_router.h"
+#include "prefill_router/prefill_router.h"
+
+namespace baton::orchestrator {
+namespace {
+
+// Costs this close to the cheapest, as a share of its predicted TTFT, are the same for all that the
+// prediction is worth. Of the TTFT, since the tokens after the first cost about the same everywhere
+// and would drown what a held prefix saves.
+constexpr double kTieShare = 0.05;
+
+// One way to serve the request: a pair, or one pod for both stages.
+struct Option {
+  const PlanCandidate* prefill = nullptr;  // null: decode-only
+  const PlanCandidate* decode = nullptr;
+  double cost_seconds = 0.0;
+  double ttft_seconds = 0.0;
+  double tpot_seconds = 0.0;
+  int in_flight = 0;
+};
+
+double term(const PlanCandidate& candidate, std::string_view name) {
+  const auto it = std::ranges::find(candidate.terms, name, &PlanTerm::name);
+  return it == candidate.terms.end() ? 0.0 : it->seconds;
+}
+
+bool differ(std::string_view a, std::string_view b) { return !a.empty() && !b.empty() && a != b; }
+
+// Whether KV made by one pod can be read by the other, as far as both are known.
+bool compatible(const EngineFacts& a, const EngineFacts& b) {
+  const bool layouts_differ =
+      a.layout_hash != 0 && b.layout_hash != 0 && a.layout_hash != b.layout_hash;
+  return !layouts_differ && !differ(a.model_hash, b.model_hash) &&
+         !differ(a.engine_version, b.engine_version);
+}
+
+std::span<const PlanCandidate> usable(const std::vector<PlanCandidate>& candidates) {
+  const auto end = std::ranges::find_if_not(
+      candidates, [](const PlanCandidate& c) { return c.rejected_because.empty(); });
+  return {candidates.begin(), end};
+}
+
+// The shortlists of one request and the options that they make.
+class Choice {
+ public:
+  Choice(const PlanRequest& request, const Snapshot& snapshot, const Picking& picking,
+         TimePoint now)
+      : request_(request), snapshot_(snapshot), picking_(picking), now_(now) {}
+
+  // All compatible pairs; why there is none, where there is none.
+  [[nodiscard]] std::vector<Option> pairs(std::string& why_none) {
+    prefills_ =
+        prefill::shortlist(pick(request_.excluded_prefill, false), snapshot_, picking_, now_);
+    decodes_ = decode::shortlist(pick(request_.excluded_decode, false), snapshot_, picking_, now_);
+    std::vector<Option> options;
+    for (const PlanCandidate& prefill : usable(prefills_)) {
+      for (const PlanCandidate& decode : usable(decodes_)) {
+        if (prefill.pod->index == decode.pod->index) continue;
+        if (!compatible(prefill.pod->pod.facts, decode.pod->pod.facts)) continue;
+        options.push_back(pair_of(prefill, decode));
+      }
+    }
+    if (options.empty()) {
+      why_none = usable(prefills_).empty() ? "no prefill pod can take it now"
+                                           : "no prefill pod fits a decode pod";
+    }
+    return options;
+  }
+
+  [[nodiscard]] std::vector<Option> singles() {
+    singles_ = decode::shortlist(pick(request_.excluded_decode, true), snapshot_, picking_, now_);
+    std::vector<Option> options;
+    for (const PlanCandidate& pod : usable(singles_)) {
+      const double first = pod.cost_seconds - term(pod, "tokens") - term(pod, "harm");
+      options.push_back(
+          {nullptr, &pod, pod.cost_seconds, first, term(pod, "step"), in_flight(pod)});
+    }
+    return options;
+  }
+
+  [[nodiscard]] Plan plan_of(const Option& option, std::string reason) {
+    Plan plan;
+    plan.kind = option.prefill == nullptr ? PlanKind::kDecodeOnly : PlanKind::kSplit;
+    plan.pool = snapshot_.pool;
+    plan.decode = option.decode->pod;
+    plan.decode_cached = option.decode->cached;
+    if (option.prefill != nullptr) {
+      plan.prefill = option.prefill->pod;
+      plan.prefill_cached = option.prefill->cached;
+    }
+    plan.prompt = request_.prompt;
+    plan.predicted_ttft_seconds = option.ttft_seconds;
+    plan.predicted_tpot_seconds = option.tpot_seconds;
+    plan.reason = std::move(reason);
+    if (request_.explain) {
+      plan.decode_candidates = std::move(option.prefill == nullptr ? singles_ : decodes_);
+      plan.prefill_candidates = std::move(prefills_);
+    }
+    return plan;
+  }
+
+  // No pod can decode: says how many were turned down for what.
+  [[nodiscard]] std::unexpected<Error> no_decode_pod() {
+    PickRequest asked = pick(request_.excluded_decode, true);
+    asked.explain = true;
+    std::map<std::string, int> reasons;
+    for (const auto& candidate : decode::shortlist(asked, snapshot_, picking_, now_)) {
+      ++reasons[candidate.rejected_because];
+    }
+    std::string message;
+    if (reasons.empty()) {
+      message = fmt::format("pool {} has no decode pod", snapshot_.pool);
+    } else {
+      message = fmt::format("no decode pod of pool {} can take the request now:", snapshot_.pool);
+      for (const auto& [reason, count] : reasons) message += fmt::format(" {} {},", count, reason);
+      message.pop_back();
+    }
+    return fail(ErrorCode::kUnavailable, Stage::kDecode, std::move(message), true);
+  }
+
+ private:
+  [[nodiscard]] PickRequest pick(const std::vector<std::string>& excluded, bool whole) const {
+    return {.blocks = request_.blocks,
+            .prompt = request_.prompt,
+            .lora = request_.lora,
+            .expected_output = request_.expected_output,
+            .whole = whole,
+            .excluded = excluded,
+            .explain = request_.explain};
+  }
+
+  [[nodiscard]] int in_flight(const PlanCandidate& candidate) const {
+    return picking_.loads.of(candidate.pod->index).in_flight.load(std::memory_order_relaxed);
+  }
+
+  // Prefill hides as much of the transfer as it takes itself; the decode router could not know.
+  [[nodiscard]] Option pair_of(const PlanCandidate& prefill, const PlanCandidate& decode) const {
+    const Tokens missing = request_.prompt - decode.cached;
+    const Bytes bytes(decode.pod->pod.facts.bytes_per_token.count() * missing.count());
+    const double exposed = picking_.model.exposed_transfer_seconds(bytes, term(prefill, "prefill"));
+    Option option{&prefill, &decode, 0.0, 0.0, term(decode, "step"), 0};
+    option.cost_seconds =
+        prefill.cost_seconds + decode.cost_seconds - term(decode, "transfer") + exposed;
+    option.ttft_seconds = option.cost_seconds - term(decode, "tokens");
+    option.in_flight = in_flight(prefill) + in_flight(decode);
+    return option;
+  }
+
+  const PlanRequest& request_;
+  const Snapshot& snapshot_;
+  const Picking& picking_;
+  TimePoint now_;
+  std::vector<PlanCandidate> prefills_;
+  std::vector<PlanCandidate> decodes_;
+  std::vector<PlanCandidate> singles_;
+};
+
+const Option& cheapest(const std::vector<Option>& options) {
+  return *std::ranges::min_element(options, {}, &Option::cost_seconds);
+}
+
+struct Drawn {
+  Option option;
+  std::size_t tied = 0;
+};
+
+// The cheapest; of those as cheap, one with the least in flight; of those again, by the seed.
+Drawn draw(std::vector<Option> options, std::uint64_t tie_seed) {
+  const Option& best = cheapest(options);
+  const double most = best.cost_seconds + kTieShare * best.ttft_seconds;
+  std::erase_if(options, [most](const Option& o) { return o.cost_seconds > most; });
+  const std::size_t tied = options.size();
+  const int least = std::ranges::min_element(options, {}, &Option::in_flight)->in_flight;
+  std::erase_if(options, [least](const Option& o) { return o.in_flight > least; });
+  // Fibonacci hashing, so that seeds that count up are spread too.
+  const std::uint64_t spread = (tie_seed * 0x9E3779B97F4A7C15) >> 32;
+  return {options[spread % options.size()], tied};
+}
+
+std::string why_this(std::size_t tied, std::size_t all, std::string_view what) {
+  if (tied == 1) return fmt::format("least predicted cost of {} {}", all, what);
+  return fmt::format("least in flight of {} {} within 5 %, of {}", tied, what, all);
+}
+
+}  // namespace
+
+Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot, TimePoint now,
+                           std::uint64_t tie_seed) const {
+  const Picking picking{loads_, prefixes_, model_};
+  Choice choice(request, snapshot, picking, now);
+
+  std::vector<Option> pairs;
+  std::string why_whole;
+  if (request.split == Split::kNever) {
+    why_whole = "the pool never splits";
+  } else if (!request.refuses_split.empty()) {
+    why_whole = request.refuses_split;
+  } else {
+    pairs = choice.pairs(why_whole);
+  }
+
+  if (why_whole.empty() && request.split == Split::kAuto) {
+    const std::vector<Option> singles = choice.singles();
+    if (!singles.empty() && cheapest(singles).cost_seconds < cheapest(pairs).cost_seconds) {
+      return choice.plan_of(draw(singles, tie_seed).option,
+                            "computing the prompt where it is decoded costs less than a split");
+    }
+  }
+  if (why_whole.empty()) {
+    const Drawn drawn = draw(pairs, tie_seed);
+    return choice.plan_of(drawn.option, why_this(drawn.tied, pairs.size(), "pairs"));
+  }
+
+  const std::vector<Option> singles = choice.singles();
+  if (singles.empty()) return choice.no_decode_pod();
+  return choice.plan_of(draw(singles, tie_seed).option, why_whole);
+}
+
+PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePoint now) {
+  const auto chain = prefix_chain(request.blocks);
+  const Tokens kv = plan.prompt + request.expected_output;
+  PodLoad& decode = loads_.of(plan.decode->index);
+  prefixes_.believe(chain, plan.decode->index, now, now + kBeliefTime);
+  if (plan.kind == PlanKind::kDecodeOnly) {
+    return {{}, LoadTicket::for_decode_only(decode, plan.prompt - plan.decode_cached, kv)};
+  }
+  PodLoad& prefill = loads_.of(plan.prefill->index);
+  prefixes_.believe(chain, plan.prefill->index, now, now + kBeliefTime);
+  return {LoadTicket::for_prefill(prefill, plan.prompt - plan.prefill_cached),
+          LoadTicket::for_decode(decode, kv)};
+}
+
+void Planner::confirm(const Plan& plan, const PlanRequest& request, TimePoint now) {
+  const auto chain = prefix_chain(request.blocks);
+  prefixes_.confirm(chain, plan.decode->index, now);
+  if (plan.prefill != nullptr) prefixes_.confirm(chain, plan.prefill->index, now);
+}
+
+}  // namespace baton::orchestrator
