@@ -32,6 +32,7 @@ int run(int argc, char** argv) {
       "else from its BATON_... variable, else from the configuration file.");
 
   int exit_code = 0;
+  baton::orchestrator::add_serve_command(app, exit_code);
   baton::orchestrator::add_make_model_command(app, exit_code);
   baton::orchestrator::add_check_command(app, exit_code);
 

@@ -10,10 +10,10 @@
 #include "core/json_fields.h"
 #include "core/log.h"
 #include "orchestrator/admin/admin_metrics.h"
-#include "orchestrator/admin/describe.h"
 #include "orchestrator/admin/pods_json.h"
 #include "orchestrator/admin/query.h"
 #include "orchestrator/build_info.h"
+#include "orchestrator/lifecycle/describe.h"
 #include "orchestrator/planning/explain.h"
 
 namespace baton::orchestrator {
@@ -212,7 +212,7 @@ AdminResponse Admin::plan_for_body(const http::Request& request, std::string_vie
   if (!parsed) return failure(parsed.error());
   const ModelTarget* target = context_->find_model(parsed->model);
   PlanRequest wanted;
-  if (target != nullptr) wanted = plan_request_of(*parsed, *target);
+  if (target != nullptr) wanted = describe(*parsed, *target->pool, target->lora, true);
   return explain(target, parsed->model, std::move(wanted));
 }
 

@@ -96,11 +96,16 @@ void Router::run() {
     admin_context_->set_snapshot(snapshot);
     for (const auto& thread : threads_) thread->set_snapshot(snapshot);
   });
-  reload(config_);
+  use(config_);
   for (const auto& thread : threads_) thread->run();
 }
 
 void Router::reload(std::shared_ptr<const Config> config) {
+  use(std::move(config));
+  metrics_.counter(admin_metrics::kReloads, {"ok"}).Increment();
+}
+
+void Router::use(std::shared_ptr<const Config> config) {
   config_ = std::move(config);
   const SharedTables shared{loads_, prefixes_, metrics_};
   // The new contexts stand before the first snapshot of the new pools comes.

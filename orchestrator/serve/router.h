@@ -44,6 +44,7 @@ class Router {
   Router(asio::io_context& control, std::shared_ptr<const Config> config);
   [[nodiscard]] Result<void> listen();
   void run();
+  void use(std::shared_ptr<const Config> config);
   void hurry();
   void thread_drained();
 
