@@ -23,13 +23,9 @@ double tokens_per_element(const PickRequest& request) {
 
 }  // namespace
 
-std::vector<Tokens> cached_tokens(const PickRequest& request, const Snapshot& snapshot,
+std::vector<Tokens> cached_tokens(const PickRequest& request, std::span<const std::uint32_t> pods,
                                   const Picking& picking, TimePoint now) {
-  std::vector<std::uint32_t> pods;
-  pods.reserve(snapshot.pods.size());
-  for (const auto& entry : snapshot.pods) pods.push_back(entry->index);
   const auto held = picking.prefixes.match(prefix_chain(request.blocks), pods, now);
-
   const double each = tokens_per_element(request);
   const std::int64_t most = std::max<std::int64_t>(request.prompt.count() - 1, 0);
   std::vector<Tokens> cached;
@@ -61,24 +57,33 @@ std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
 namespace {
 
 struct Scored {
-  std::size_t position = 0;  // in the snapshot
+  const std::shared_ptr<const PodEntry>* entry = nullptr;
+  Tokens cached{0};
   Score score;
 };
 
 struct Rejected {
-  std::size_t position = 0;
+  const std::shared_ptr<const PodEntry>* entry = nullptr;
+  Tokens cached{0};
   std::string_view reason;
 };
 
-PlanCandidate candidate_of(const Scored& scored, const Snapshot& snapshot, Tokens cached) {
+PlanCandidate candidate_of(const Scored& scored) {
   PlanCandidate candidate;
-  candidate.pod = snapshot.pods[scored.position];
+  candidate.pod = *scored.entry;
   candidate.cost_seconds = scored.score.cost_seconds;
-  candidate.cached = cached;
+  candidate.cached = scored.cached;
   for (const Score::Term& term : std::span(scored.score.terms).first(scored.score.count)) {
     candidate.terms.push_back({term.name, term.seconds});
   }
   return candidate;
+}
+
+bool is_cheaper(const Scored& a, const Scored& b) {
+  if (a.score.cost_seconds != b.score.cost_seconds) {
+    return a.score.cost_seconds < b.score.cost_seconds;
+  }
+  return (*a.entry)->index < (*b.entry)->index;
 }
 
 }  // namespace
@@ -86,42 +91,44 @@ PlanCandidate candidate_of(const Scored& scored, const Snapshot& snapshot, Token
 std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy, const PickRequest& request,
                                         const Snapshot& snapshot, const Picking& picking,
                                         TimePoint now) {
-  const auto cached = cached_tokens(request, snapshot, picking, now);
+  std::vector<const std::shared_ptr<const PodEntry>*> entries;
+  std::vector<std::uint32_t> indexes;
+  for (const auto& entry : snapshot.pods) {
+    if (!policy.has_role(entry->pod.role)) continue;
+    entries.push_back(&entry);
+    indexes.push_back(entry->index);
+  }
+  const auto cached = cached_tokens(request, indexes, picking, now);
+
   std::vector<Scored> usable;
   std::vector<Rejected> rejected;
-  for (std::size_t i = 0; i < snapshot.pods.size(); ++i) {
-    const PodEntry& entry = *snapshot.pods[i];
-    if (!policy.has_role(entry.pod.role)) continue;
+  usable.reserve(entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const PodEntry& entry = **entries[i];
     const PodLoad& load = picking.loads.of(entry.index);
     const std::string_view reason = why_unusable(entry, load, request.excluded);
     if (reason.empty()) {
-      usable.push_back({i, policy.score(entry, load, cached[i], request, picking.model)});
+      usable.push_back(
+          {entries[i], cached[i], policy.score(entry, load, cached[i], request, picking.model)});
     } else if (request.explain) {
-      rejected.push_back({i, reason});
+      rejected.push_back({entries[i], cached[i], reason});
     }
   }
 
-  const auto cheaper = [&](const Scored& a, const Scored& b) {
-    if (a.score.cost_seconds != b.score.cost_seconds) {
-      return a.score.cost_seconds < b.score.cost_seconds;
-    }
-    return snapshot.pods[a.position]->index < snapshot.pods[b.position]->index;
-  };
   const std::size_t sorted =
       request.explain ? usable.size() : std::min(usable.size(), kShortlistPods);
-  std::ranges::partial_sort(usable, usable.begin() + static_cast<std::ptrdiff_t>(sorted), cheaper);
-
+  std::ranges::partial_sort(usable, usable.begin() + static_cast<std::ptrdiff_t>(sorted),
+                            is_cheaper);
   std::vector<PlanCandidate> candidates;
   for (const Scored& scored : std::span(usable).first(sorted)) {
-    const bool cut = candidates.size() >= kShortlistPods;
-    candidates.push_back(candidate_of(scored, snapshot, cached[scored.position]));
-    if (cut) candidates.back().rejected_because = "costs more";
+    candidates.push_back(candidate_of(scored));
+    if (candidates.size() > kShortlistPods) candidates.back().rejected_because = "costs more";
   }
-  for (const auto& [position, reason] : rejected) {
+  for (const Rejected& pod : rejected) {
     PlanCandidate& candidate = candidates.emplace_back();
-    candidate.pod = snapshot.pods[position];
-    candidate.cached = cached[position];
-    candidate.rejected_because = reason;
+    candidate.pod = *pod.entry;
+    candidate.cached = pod.cached;
+    candidate.rejected_because = pod.reason;
   }
   return candidates;
 }

@@ -42,11 +42,11 @@ struct Picking {
 // pieces.
 [[nodiscard]] std::span<const std::uint64_t> prefix_chain(const PromptBlocks& blocks);
 
-// Prompt tokens held by each of the snapshot's pods, in its order; at most prompt − 1 each: the
-// last prompt token is always computed.
+// Prompt tokens held by each of `pods` (PodEntry::index), in their order; at most prompt − 1 each:
+// the last prompt token is always computed.
 [[nodiscard]] std::vector<Tokens> cached_tokens(const PickRequest& request,
-                                                const Snapshot& snapshot, const Picking& picking,
-                                                TimePoint now);
+                                                std::span<const std::uint32_t> pods,
+                                                const Picking& picking, TimePoint now);
 
 // Why a pod cannot be chosen now, whatever the stage; empty: it can.
 [[nodiscard]] std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
