@@ -12,6 +12,8 @@
 #include <memory>
 #include <vector>
 
+#include "adapters/engines/llama_cpp/llama_handles.h"
+
 namespace baton::adapters {
 namespace {
 
@@ -33,9 +35,12 @@ Result<std::string> fingerprint_of_gguf(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) return bad_file(path, std::strerror(errno));
   const auto size = static_cast<std::uint64_t>(std::max<std::streamoff>(file.tellg(), 0));
+  LlamaComplaints complaints;
   const std::unique_ptr<gguf_context, GgufDeleter> gguf(
       gguf_init_from_file(path.c_str(), {.no_alloc = true, .ctx = nullptr}));
-  if (gguf == nullptr) return bad_file(path, "not a GGUF file, or a damaged one");
+  if (gguf == nullptr) {
+    return bad_file(path, "not a GGUF file, or a damaged one: " + complaints.take_reason());
+  }
   const std::uint64_t data_offset = gguf_get_data_offset(gguf.get());
   if (data_offset > size) return bad_file(path, "the file is cut short");
 

@@ -59,10 +59,9 @@ Result<void> LlamaRuntime::load_model(const EngineOptions& options) {
 
   llama_model_params params = llama_model_default_params();
   params.n_gpu_layers = 0;
+  LlamaComplaints complaints;
   model_.reset(llama_model_load_from_file(options.model_path.c_str(), params));
-  if (model_ == nullptr) {
-    return bad_model(options.model_path, "libllama cannot load this model (see the log above)");
-  }
+  if (model_ == nullptr) return bad_model(options.model_path, complaints.take_reason());
   vocab_ = llama_model_get_vocab(model_.get());
   if (!llama_model_has_decoder(model_.get()) || llama_model_has_encoder(model_.get()) ||
       llama_model_is_diffusion(model_.get())) {
@@ -86,11 +85,12 @@ Result<void> LlamaRuntime::load_loras(const EngineOptions& options) {
           fmt::format("{}: {}; LoRA adapter {}", lora.path, std::strerror(errno), lora.name), false,
           "lora");
     }
+    LlamaComplaints complaints;
     llama_adapter_lora* adapter = llama_adapter_lora_init(model_.get(), lora.path.c_str());
     if (adapter == nullptr) {
       return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
-                  fmt::format("{}: not a LoRA adapter for {} (see the log above)", lora.path,
-                              options.model_path),
+                  fmt::format("{}: not a LoRA adapter for {}: {}", lora.path, options.model_path,
+                              complaints.take_reason()),
                   false, "lora");
     }
     loras_.push_back(adapter);
