@@ -62,6 +62,7 @@ class PodConnection final : public Stream {
                static_cast<std::size_t>(client->limits.header.count()) + 1),
         client_(std::move(client)),
         address_(std::move(address)) {
+    stop_sending_on_input();
     ++client_->open;
     client_->sweep->add(*this);
   }
@@ -164,7 +165,10 @@ void PodConnection::keep() {
 
 void PodConnection::on_end() {
   if (!std::exchange(kept_, false)) return;
-  std::erase(client_->kept[address_], PodConnectionPtr(this));
+  const auto found = client_->kept.find(address_);
+  if (found == client_->kept.end()) return;  // the client is gone
+  std::erase(found->second, PodConnectionPtr(this));
+  if (found->second.empty()) client_->kept.erase(found);
 }
 
 PodConnectionPtr take_kept(ClientState& client, const Address& address) {
@@ -198,6 +202,7 @@ class PodExchange final : public ClientExchange {
 
   Task<Result<void>> read_head();
   [[nodiscard]] bool begun() const { return reader_.begun(); }
+  void use_up() { reusable_ = false; }  // the request was not sent whole
   [[nodiscard]] unsigned status() const override { return reader_.status(); }
   [[nodiscard]] std::string_view field(std::string_view name) const override {
     return find_field(reader_.fields(), name);
@@ -210,6 +215,7 @@ class PodExchange final : public ClientExchange {
   void settle();  // gives the connection back once the body was read whole
 
   PodConnectionPtr connection_;
+  bool reusable_ = true;
   std::size_t shown_ = 0;  // bytes of the buffer that the last piece was in
   ResponseReader reader_;
 };
@@ -253,7 +259,7 @@ Task<Result<void>> PodExchange::read_head() {
 
 void PodExchange::settle() {
   const PodConnectionPtr connection = std::move(connection_);
-  reader_.keep_alive() ? connection->keep() : connection->close();
+  reusable_&& reader_.keep_alive() ? connection->keep() : connection->close();
 }
 
 Task<Result<std::string_view>> PodExchange::read_some() {
@@ -358,7 +364,7 @@ Task<Result<std::unique_ptr<ClientExchange>>> PooledClient::exchange(
     auto exchange = std::make_unique<PodExchange>(connection, request.method == "HEAD");
     if (connection->send_now(pieces) && asio::buffer_size(pieces) > 0) {
       // A pod may answer before it took the whole body, so failing to send is not yet the verdict.
-      (void)co_await connection->send_rest(pieces, state->limits.idle_time);
+      if (!co_await connection->send_rest(pieces, state->limits.idle_time)) exchange->use_up();
       if (connection->end() == Stream::End::kCancelled) co_return std::unexpected(cancelled());
     }
     const Result<void> answered = co_await exchange->read_head();

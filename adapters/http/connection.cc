@@ -3,6 +3,7 @@
 #include <cxxabi.h>
 
 #include <array>
+#include <cassert>
 #include <charconv>
 #include <ctime>
 #include <exception>
@@ -85,7 +86,7 @@ Task<void> Connection::run(boost::intrusive_ptr<Connection> connection) {
     if (!self.keep_alive_) break;
     self.reader_->reset();
   }
-  if (self.open() && !self.keep_alive_) co_await self.linger();
+  if (self.open() && self.lingers_) co_await self.linger();
   self.close();
 }
 
@@ -160,7 +161,8 @@ Task<void> Connection::answer_exchange() {
     log(LogLevel::kError, "request handler failed", {{"exception", current_exception_name()}});
   }
   gone_ = nullptr;
-  if (answer_ == Answer::kNone && open()) {
+  if (answer_ <= Answer::kHeadHeld && open()) {
+    answer_ = Answer::kNone;
     if (!failed) log(LogLevel::kError, "request handler gave no answer");
     constexpr std::string_view kBody =
         R"({"error":{"message":"The server failed to answer this request.","type":"server_error",)"
@@ -169,6 +171,7 @@ Task<void> Connection::answer_exchange() {
   } else if (answer_ != Answer::kDone) {
     abandon();
   }
+  lingers_ = !unread().empty();
   in_exchange_ = false;
   stats.exchanges_open.add(-1);
 }
@@ -177,6 +180,7 @@ Task<void> Connection::send_refusal() {
   const Refusal& refusal = reader_->refusal();
   server_->stats.refused[static_cast<std::size_t>(refusal.reason)].add(1);
   keep_alive_ = !refusal.close && reader_->head().keep_alive;
+  lingers_ = true;
   body_allowed_ = true;
   chunked_ = false;
   answer_ = Answer::kNone;
@@ -263,6 +267,7 @@ Task<Result<void>> Connection::send_pieces(std::span<asio::const_buffer> pieces)
 }
 
 Task<Result<void>> Connection::send(unsigned status, Fields fields, std::string body) {
+  assert(answer_ == Answer::kNone);
   begin_head(status, fields);
   if (status != 204 && status != 304) {
     head_ += "content-length: ";
@@ -278,6 +283,7 @@ Task<Result<void>> Connection::send(unsigned status, Fields fields, std::string 
 }
 
 Task<Result<void>> Connection::start(unsigned status, Fields fields) {
+  assert(answer_ == Answer::kNone);
   if (!chunked_) keep_alive_ = false;  // to HTTP/1.0, the end of the connection ends the body
   begin_head(status, fields);
   if (chunked_ && status != 204 && status != 304) head_ += "transfer-encoding: chunked\r\n";
@@ -288,6 +294,8 @@ Task<Result<void>> Connection::start(unsigned status, Fields fields) {
 }
 
 Task<Result<void>> Connection::write(std::string_view bytes) {
+  if (answer_ == Answer::kDone) co_return std::unexpected(broken());
+  assert(answer_ != Answer::kNone);
   if (bytes.empty() || !body_allowed_) co_return Result<void>();
   const bool with_head = std::exchange(answer_, Answer::kStreaming) == Answer::kHeadHeld;
   if (!with_head) head_.clear();
@@ -302,6 +310,8 @@ Task<Result<void>> Connection::write(std::string_view bytes) {
 }
 
 Task<Result<void>> Connection::finish() {
+  if (answer_ == Answer::kDone) co_return std::unexpected(broken());
+  assert(answer_ != Answer::kNone);
   const bool with_head = std::exchange(answer_, Answer::kDone) == Answer::kHeadHeld;
   if (!with_head) head_.clear();
   if (chunked_ && body_allowed_) head_ += "0\r\n\r\n";

@@ -79,6 +79,7 @@ class Connection final : public Stream, public Exchange {
   Answer answer_ = Answer::kNone;
   bool in_exchange_ = false;
   bool keep_alive_ = true;
+  bool lingers_ = false;      // the client may be sending still when this closes
   bool body_allowed_ = true;  // by the method and the status
   bool chunked_ = true;
 };

@@ -24,6 +24,12 @@ void log_failed_connection(const std::exception_ptr& failure) {
   if (failure) log(LogLevel::kError, "connection failed");
 }
 
+bool out_of_resources(const error_code& ec) {
+  return ec == asio::error::no_descriptors || ec == asio::error::no_memory ||
+         ec == asio::error::no_buffer_space ||
+         ec == boost::system::errc::too_many_files_open_in_system;
+}
+
 // Accepts for one Server. Owned by it and by its pending operations.
 class Listener : public std::enable_shared_from_this<Listener> {
  public:
@@ -48,10 +54,15 @@ class Listener : public std::enable_shared_from_this<Listener> {
  private:
   void on_accept(error_code ec, Socket socket) {
     if (!acceptor_.is_open()) return;
-    if (ec) {
+    if (out_of_resources(ec)) {
       accept_later(ec);
       return;
     }
+    if (ec) {  // the client left before it was accepted
+      accept();
+      return;
+    }
+    failing_ = false;
     if (state_->stats.connections_open.get() >= state_->limits.connections) {
       turn_away(socket);
     } else {
@@ -63,7 +74,9 @@ class Listener : public std::enable_shared_from_this<Listener> {
   // Without a free file descriptor, accepting again at once would spin.
   void accept_later(error_code ec) {
     state_->stats.accept_failures.add(1);
-    log(LogLevel::kWarn, "cannot accept a connection", {{"error", ec.message()}});
+    if (!std::exchange(failing_, true)) {
+      log(LogLevel::kWarn, "cannot accept connections", {{"error", ec.message()}});
+    }
     pause_.expires_after(kAcceptPause);
     pause_.async_wait([self = shared_from_this()](error_code stopped) {
       if (!stopped && self->acceptor_.is_open()) self->accept();
@@ -95,6 +108,7 @@ class Listener : public std::enable_shared_from_this<Listener> {
   std::shared_ptr<ServerState> state_;
   Acceptor acceptor_;
   IoTimer pause_;
+  bool failing_ = false;
 };
 
 class TcpServer final : public Server {

@@ -47,8 +47,8 @@ void Stream::on_read(error_code ec, std::size_t bytes) {
   reading_ = false;
   end_ += bytes;
   if (ec && open()) close(End::kPeer);
-  if (waiting_ != Waiting::kNothing) {
-    if (ec || waiting_ == Waiting::kInput) wake();
+  if (ec ? waiting_ != Waiting::kNothing : waiting_ == Waiting::kInput || input_stops_sending_) {
+    wake();
   } else if (ec) {
     on_end();
   } else {
@@ -124,7 +124,7 @@ bool Stream::send_now(std::span<asio::const_buffer> pieces) {
 
 Task<bool> Stream::send_rest(std::span<asio::const_buffer> pieces, Duration patience) {
   while (asio::buffer_size(pieces) > 0) {
-    if (!open()) co_return false;
+    if (!open() || (input_stops_sending_ && begin_ < end_)) co_return false;
     set_deadline(Clock::now() + patience);
     socket_.async_wait(Socket::wait_write, Handler<&Stream::on_ready>(this));
     const bool woken = co_await wait_for(Waiting::kReady);

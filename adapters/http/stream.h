@@ -55,7 +55,8 @@ class Stream : public ListHook,
 
   // Sends what the socket takes without waiting; `pieces` is advanced. False: the peer is gone.
   bool send_now(std::span<asio::const_buffer> pieces);
-  // Sends the rest, waiting at most `patience` each time for the peer to take something.
+  // Sends the rest, waiting at most `patience` each time for the peer to take something. False: it
+  // stays unsent.
   Task<bool> send_rest(std::span<asio::const_buffer> pieces, Duration patience);
 
   // Opens a connection; within the deadline, if one is set. False: end() or connect_error() says
@@ -97,6 +98,8 @@ class Stream : public ListHook,
     }
   };
 
+  // An answer that comes before the whole request was sent ends the sending.
+  void stop_sending_on_input() { input_stops_sending_ = true; }
   Task<bool> wait_for(Waiting what);  // false: cancelled, and closed therefore
   void wake();
   void drop_waiter() { wakeup_.drop(); }
@@ -114,6 +117,7 @@ class Stream : public ListHook,
   Waiting waiting_ = Waiting::kNothing;
   boost::system::error_code ready_ec_;
   bool reading_ = false;
+  bool input_stops_sending_ = false;
   End end_reason_ = End::kOpen;
   TimePoint deadline_ = TimePoint::max();
   std::size_t begin_ = 0;
