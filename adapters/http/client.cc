@@ -1,5 +1,6 @@
 #include "adapters/http/client.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -43,13 +44,13 @@ struct ClientState {
   ClientState(asio::io_context& context, const ClientLimits& client_limits)
       : io(context),
         limits(client_limits),
-        sweep(std::make_shared<DeadlineSweep>(
-            io, std::min({limits.connect_time, limits.header_time, limits.idle_time}))) {}
+        sweep(std::make_shared<DeadlineSweep>(io, std::min({limits.connect_time, limits.header_time,
+                                                            limits.idle_time, limits.keep_time}))) {
+  }
   asio::io_context& io;
   ClientLimits limits;
   std::shared_ptr<DeadlineSweep> sweep;
   std::unordered_map<Address, std::vector<PodConnectionPtr>, AddressHash> kept;
-  int open = 0;
   bool closed = false;  // the Client is gone: nothing is kept any more
 };
 
@@ -63,10 +64,8 @@ class PodConnection final : public Stream {
         client_(std::move(client)),
         address_(std::move(address)) {
     stop_sending_on_input();
-    ++client_->open;
     client_->sweep->add(*this);
   }
-  ~PodConnection() override { --client_->open; }
 
   // Resolves the name, if it is one, and connects, all within the deadline.
   Task<Result<void>> open_to_pod();
@@ -340,7 +339,10 @@ class PooledClient final : public Client {
                                                      ClientRequest request) override {
     return exchange(state_, Address{std::move(host), port}, std::move(request));
   }
-  [[nodiscard]] int open_connections() const override { return state_->open; }
+  [[nodiscard]] int open_connections() const override {
+    return static_cast<int>(std::ranges::count_if(
+        state_->sweep->streams(), [](const auto& stream) { return stream->open(); }));
+  }
 
  private:
   static Task<Result<std::unique_ptr<ClientExchange>>> exchange(std::shared_ptr<ClientState> state,

@@ -9,7 +9,8 @@ namespace {
 constexpr std::size_t kFirstBodySpace = 256 << 10;
 
 void resize_uninitialized(std::string& text, std::size_t size) {
-  text.resize_and_overwrite(size, [](char*, std::size_t n) { return n; });
+  // The lambda's own argument may be the capacity instead (libstdc++ 12).
+  text.resize_and_overwrite(size, [size](char*, std::size_t) { return size; });
 }
 
 }  // namespace

@@ -62,11 +62,10 @@ class TestServer {
   std::thread thread_;
 };
 
-// A blocking client that sends exact bytes. Reads give up after 10 seconds.
-class RawClient {
+// One end of a connection that sends exact bytes and blocks. Reads give up after 10 seconds.
+class RawPeer {
  public:
-  explicit RawClient(std::uint16_t port) : socket_(io_) {
-    socket_.connect({asio::ip::address_v4::loopback(), port});
+  explicit RawPeer(asio::ip::tcp::socket socket) : socket_(std::move(socket)) {
     socket_.set_option(asio::ip::tcp::no_delay(true));
     const timeval limit{10, 0};
     ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -108,6 +107,11 @@ class RawClient {
     rest_.erase(0, left);
     return answer;
   }
+  // Closes so that the other side sees a reset.
+  void reset() {
+    socket_.set_option(asio::socket_base::linger(true, 0));
+    socket_.close();
+  }
   [[nodiscard]] asio::ip::tcp::socket& socket() { return socket_; }
   [[nodiscard]] bool ended_by_reset() const { return reset_; }
 
@@ -123,10 +127,36 @@ class RawClient {
     into.append(buffer, static_cast<std::size_t>(bytes));
     return true;
   }
-  asio::io_context io_;
   asio::ip::tcp::socket socket_;
   std::string rest_;
   bool reset_ = false;
+};
+
+struct BlockingIo {
+  asio::io_context io;
+};
+
+class RawClient : private BlockingIo, public RawPeer {
+ public:
+  explicit RawClient(std::uint16_t port) : RawPeer(connected(io, port)) {}
+
+ private:
+  static asio::ip::tcp::socket connected(asio::io_context& io, std::uint16_t port) {
+    asio::ip::tcp::socket socket(io);
+    socket.connect({asio::ip::address_v4::loopback(), port});
+    return socket;
+  }
+};
+
+// Listens, and answers by the test's own hand.
+class RawServer : private BlockingIo {
+ public:
+  RawServer() : acceptor_(io, {asio::ip::address_v4::loopback(), 0}) {}
+  [[nodiscard]] RawPeer accept() { return RawPeer(acceptor_.accept()); }
+  [[nodiscard]] std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
+
+ private:
+  asio::ip::tcp::acceptor acceptor_;
 };
 
 inline int status_of(std::string_view answer) {
