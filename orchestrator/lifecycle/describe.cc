@@ -55,6 +55,13 @@ Result<Plan> plan_in_scope(const PoolContext& pool, PlanRequest& wanted, PlanSco
   const Snapshot& snapshot = *pool.snapshot;
   switch (scope) {
     case PlanScope::kAfresh: break;
+    case PlanScope::kPair: {
+      Result<Plan> plan = pool.planner.plan(wanted, snapshot, now, tie_seed);
+      if (plan && plan->kind != PlanKind::kSplit) {
+        return fail(ErrorCode::kUnavailable, Stage::kPrefill, "no other pair can take it", true);
+      }
+      return plan;
+    }
     case PlanScope::kAnyPod:
       wanted.excluded_prefill.clear();
       wanted.excluded_decode.clear();

@@ -60,9 +60,13 @@ LegSteps LegPolicy::no_plan(Error error) {
         seek(steps, PlanScope::kAfresh);
         return steps;
       }
-      [[fallthrough]];
-    case Ladder::kHandoff:
       if (scope_ == PlanScope::kAfresh) {
+        seek(steps, PlanScope::kAnyPod);
+        return steps;
+      }
+      break;
+    case Ladder::kHandoff:
+      if (scope_ == PlanScope::kPair) {
         seek(steps, PlanScope::kAnyPod);
         return steps;
       }
@@ -195,7 +199,7 @@ LegSteps LegPolicy::retry(Ladder ladder, PlanScope scope, LegActionKind exclude,
 // that the decode pod computes the prompt itself.
 LegSteps LegPolicy::retry_handoff(TimePoint now) {
   const PlanScope scope =
-      std::exchange(handoff_retried_, true) ? PlanScope::kDecodeOnly : PlanScope::kAfresh;
+      std::exchange(handoff_retried_, true) ? PlanScope::kDecodeOnly : PlanScope::kPair;
   return retry(Ladder::kHandoff, scope, Kind::kExcludePrefill, now);
 }
 

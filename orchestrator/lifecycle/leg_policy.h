@@ -14,7 +14,8 @@ namespace baton::orchestrator {
 // Among which pods the next plan is sought.
 enum class PlanScope : std::uint8_t {
   kAfresh,       // as the pool wants it, without the pods that failed this request
-  kAnyPod,       // the same, pods that failed this request allowed again
+  kPair,         // the same, but split
+  kAnyPod,       // as the pool wants it, pods that failed this request allowed again
   kSamePrefill,  // the hand-off stands: only another decode pod
   kDecodeOnly,   // prefill on the decode pod
 };

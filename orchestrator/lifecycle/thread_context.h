@@ -60,7 +60,7 @@ struct PoolContext {
   const adapters::Connector& connector;
   std::unique_ptr<http::Client> client;          // with the pool's timeouts
   std::unique_ptr<http::Client> release_client;  // with short ones: nobody waits for it
-  std::shared_ptr<const Snapshot> snapshot;  // never null; empty until the first one came
+  std::shared_ptr<const Snapshot> snapshot;      // never null; empty until the first one came
   Planner planner;
   PoolMetrics metrics;
   double bytes_per_token = 4.0;  // of prompt text; learned from answers' usage

@@ -129,9 +129,9 @@ TEST_F(LegPolicyTest, WithoutAnyPodTheErrorNamesTheStageThatFailed) {
 TEST_F(LegPolicyTest, FailedHandoffRetriesThePairOnceThenDecodesAlone) {
   run_split(concurrent);
   (void)concurrent.prefill_good(kNow);
-  EXPECT_THAT(concurrent.decode_failed(handoff_lost(), kNow),
-              ElementsAre(step(Kind::kExcludePrefill), step(Kind::kReleaseBlocks),
-                          plan(PlanScope::kAfresh)));
+  EXPECT_THAT(
+      concurrent.decode_failed(handoff_lost(), kNow),
+      ElementsAre(step(Kind::kExcludePrefill), step(Kind::kReleaseBlocks), plan(PlanScope::kPair)));
   (void)concurrent.planned(PlanKind::kSplit);
   (void)concurrent.prefill_good(kNow);
   EXPECT_THAT(concurrent.decode_failed(handoff_lost(), kNow),
@@ -170,12 +170,12 @@ TEST_F(LegPolicyTest, FailedHandoffIsRetriedWhenPrefillEndsWellOrSaysNothing) {
   (void)silent.decode_failed(handoff_lost(), kNow);
   EXPECT_THAT(silent.wait_over(kNow),
               ElementsAre(step(Kind::kExcludePrefill), step(Kind::kCancelPrefill),
-                          step(Kind::kReleaseBlocks), plan(PlanScope::kAfresh)));
+                          step(Kind::kReleaseBlocks), plan(PlanScope::kPair)));
   run_split(concurrent);
   (void)concurrent.decode_failed(handoff_lost(), kNow);
-  EXPECT_THAT(concurrent.prefill_good(kNow),
-              ElementsAre(step(Kind::kExcludePrefill), step(Kind::kReleaseBlocks),
-                          plan(PlanScope::kAfresh)));
+  EXPECT_THAT(
+      concurrent.prefill_good(kNow),
+      ElementsAre(step(Kind::kExcludePrefill), step(Kind::kReleaseBlocks), plan(PlanScope::kPair)));
 }
 
 // "decode pod fails before the first token: another decode pod, from the same lease if it still
@@ -382,7 +382,7 @@ class World {
           EXPECT_FALSE(decode_running_);
           EXPECT_EQ(&now, &steps.back()) << "planning is a turn's last step";
           if (rng_() % 4 == 0) return carry_out(policy.no_plan(no_pod(Stage::kDecode)), policy);
-          split_ = now.scope == PlanScope::kSamePrefill ||
+          split_ = now.scope == PlanScope::kSamePrefill || now.scope == PlanScope::kPair ||
                    (now.scope != PlanScope::kDecodeOnly && rng_() % 4 != 0);
           return carry_out(policy.planned(split_ ? PlanKind::kSplit : PlanKind::kDecodeOnly),
                            policy);
