@@ -73,13 +73,13 @@ class Session:
         for entry in ROOT.iterdir():
             if entry.name != ".git":
                 (folder / entry.name).symlink_to(entry)
-        self.env = {**os.environ, "BATON_LISTEN": f"127.0.0.1:{self.ports['8080']}",
-                    "BATON_ADMIN": f"127.0.0.1:{self.ports['9090']}",
+        self.env = {**os.environ, "BATON_PORT": self.ports["8080"],
+                    "BATON_ADMIN_PORT": self.ports["9090"],
                     "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
 
     def local(self, text):
         for name, port in self.ports.items():
-            text = re.sub(rf"\b{name}\b", str(port), text)
+            text = re.sub(rf"\b{name}\b", port, text)
         return text
 
     def run(self, block):
@@ -133,7 +133,7 @@ class Session:
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return str(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if is_runnable(d)])

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -53,11 +54,16 @@ _handed_out = set()
 
 
 def free_port():
-    """A loopback port that nobody listens on and that no test of this run was given before."""
+    """A loopback port that nobody listens on and that no test of this run was given before. It is
+    outside the range from which the kernel takes ports of outgoing connections, so that a killed
+    pod finds its own again."""
     while True:
+        port = random.randrange(12000, 32000)
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         if port not in _handed_out:
             _handed_out.add(port)
             return port
@@ -319,7 +325,7 @@ class System:
                            "baton_pod_blocks_pinned"):
                 if metrics.value(figure) != 0:
                     return False
-        return self.router_metrics().value("baton_requests_in_flight") == 0
+        return self.router_metrics().value("baton_open_requests") == 0
 
     def wait_until(self, predicate, seconds=LIMIT, what=None):
         return wait_until(predicate, seconds, what)
