@@ -3,6 +3,7 @@
 #include <string>
 
 #include "orchestrator/commands/commands.h"
+#include "orchestrator/commands/metrics_reference.h"
 #include "orchestrator/config/config.h"
 
 namespace baton::orchestrator {
@@ -12,6 +13,7 @@ struct CheckOptions {
   std::string config;
   bool schema = false;
   bool reference = false;
+  bool metrics_reference = false;
 };
 
 int check_file(const std::string& path) {
@@ -29,9 +31,12 @@ int check_file(const std::string& path) {
   return 0;
 }
 
+int print(const std::string& text) { return std::fputs(text.c_str(), stdout) < 0 ? 1 : 0; }
+
 int run_check(const CheckOptions& options) {
-  if (options.schema) return std::fputs(config_json_schema().c_str(), stdout) < 0 ? 1 : 0;
-  if (options.reference) return std::fputs(config_reference().c_str(), stdout) < 0 ? 1 : 0;
+  if (options.schema) return print(config_json_schema());
+  if (options.reference) return print(config_reference());
+  if (options.metrics_reference) return print(metrics_reference());
   return check_file(options.config);
 }
 
@@ -47,6 +52,8 @@ void add_check_command(CLI::App& app, int& exit_code) {
   what->add_flag("--schema", options->schema, "Print the JSON Schema of the configuration file");
   what->add_flag("--reference", options->reference,
                  "Print the configuration reference (docs/configuration.md)");
+  what->add_flag("--metrics-reference", options->metrics_reference,
+                 "Print the list of metrics (docs/metrics.md)");
   what->require_option(1);
   command->callback([options, &exit_code] { exit_code = run_check(*options); });
 }

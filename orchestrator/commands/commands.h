@@ -9,6 +9,7 @@ namespace baton::orchestrator {
 // its flag, else from its BATON_… variable, else from the configuration file. One file each, named
 // as the subcommand; the list that `baton --help` shows is in main.cc.
 void add_serve_command(CLI::App& app, int& exit_code);
+void add_up_command(CLI::App& app, int& exit_code);
 void add_make_model_command(CLI::App& app, int& exit_code);
 void add_check_command(CLI::App& app, int& exit_code);
 

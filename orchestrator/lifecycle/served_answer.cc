@@ -26,10 +26,14 @@ bool is_printable(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c >= ' ' && c < 0x7F; });
 }
 
-// The decode pod's own times with the router's added.
-std::string timing_with_plan(std::string_view timing, Duration plan) {
+// The decode pod's own times with the router's and the prefill pod's added.
+std::string timing_with_plan(std::string_view timing, Duration plan, std::string_view prefill) {
   const auto plan_us = std::chrono::duration_cast<std::chrono::microseconds>(plan).count();
   std::string json = R"({"plan_us":)" + std::to_string(plan_us);
+  for (const std::string_view key : {"queue_ms", "prefill_ms"}) {
+    const auto ms = read_number(prefill, key);
+    if (ms) json.append(R"(,"prefill_pod_)").append(key).append("\":").append(std::to_string(*ms));
+  }
   const bool usable = timing.size() > 2 && timing.size() <= kLongestTiming &&
                       timing.starts_with('{') && timing.ends_with('}') && is_printable(timing);
   if (!usable) return json + "}";
@@ -169,7 +173,7 @@ http::Fields ServedRequest::answer_fields(const Leg& leg) const {
   if (!context_.config().expose_plan) return fields;
   if (plan_.prefill) fields.emplace_back("x-baton-prefill", plan_.prefill->pod.name);
   fields.emplace_back("x-baton-decode", plan_.decode->pod.name);
-  fields.emplace_back("x-baton-timing", timing_with_plan(leg.timing, plan_time_));
+  fields.emplace_back("x-baton-timing", timing_with_plan(leg.timing, plan_time_, prefill_response_.body));
   if (head_.explain) fields.emplace_back("x-baton-plan", explain_json(plan_));
   return fields;
 }

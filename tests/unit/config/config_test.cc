@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "orchestrator/commands/metrics_reference.h"
 #include "orchestrator/config/values.h"
 
 namespace baton::orchestrator {
@@ -213,6 +214,11 @@ TEST(CommittedText, ReferenceIsTheGeneratedOne) {
 TEST(CommittedText, SchemaIsTheGeneratedOne) {
   EXPECT_EQ(committed("deploy/baton.schema.json"), config_json_schema())
       << "run: baton check --schema > deploy/baton.schema.json";
+}
+
+TEST(CommittedText, MetricsReferenceIsTheGeneratedOne) {
+  EXPECT_EQ(committed("docs/metrics.md"), metrics_reference())
+      << "run: baton check --metrics-reference > docs/metrics.md";
 }
 
 TEST(CommittedText, ExampleIsGood) {
