@@ -96,6 +96,13 @@ bool BlockArena::pin(SlotRef ref) {
   return true;
 }
 
+bool BlockArena::pin_again(SlotRef ref) {
+  std::lock_guard lock(mutex_);
+  if (!is_current(ref) || slots_[ref.slot].pins == 0) return false;
+  ++slots_[ref.slot].pins;
+  return true;
+}
+
 void BlockArena::unpin(SlotRef ref) {
   std::lock_guard lock(mutex_);
   if (!is_current(ref) || slots_[ref.slot].pins == 0) std::abort();  // a pin given back twice

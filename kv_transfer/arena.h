@@ -45,6 +45,9 @@ class BlockArena {
   [[nodiscard]] std::optional<SlotRef> allocate();
   // Pins count. False: the reference is stale, and nothing was pinned. A freed slot takes no pins.
   [[nodiscard]] bool pin(SlotRef ref);
+  // Another pin on a slot that somebody has pinned, for whom it goes on holding even if the slot
+  // was freed meanwhile. False: nobody has.
+  [[nodiscard]] bool pin_again(SlotRef ref);
   // Takes back one pin; the last one of a freed slot makes it allocatable.
   void unpin(SlotRef ref);
   // Gives the slot up. While it is pinned it waits in quarantine, then it is allocatable as another

@@ -14,6 +14,10 @@ Error stale(TransferId id) {
           fmt::format("the lease of transfer {} has ended", id.str()), true};
 }
 
+Error too_many() {
+  return {ErrorCode::kUnavailable, Stage::kHandoff, "too many leases are open", true};
+}
+
 }  // namespace
 
 std::string_view name_of(LeaseState state) {
@@ -33,7 +37,7 @@ LeaseTable::Actions LeaseTable::open(TransferId id, LeaseTerms terms, TimePoint 
   Actions out;
   if (ended_.contains(id)) return out;
   if (!leases_.contains(id) && leases_.size() >= options_.max_leases) {
-    remember(id, LeaseState::kFreed);
+    remember(id, LeaseState::kFreed, too_many());
     return out;
   }
   Lease& lease = leases_[id];
@@ -90,7 +94,7 @@ LeaseTable::Actions LeaseTable::abort(TransferId id, Error reason, TimePoint now
   Actions out;
   const auto it = leases_.find(id);
   if (it == leases_.end()) {
-    remember(id, LeaseState::kFreed);
+    remember(id, LeaseState::kFreed, std::move(reason));
   } else {
     begin_abort(it, std::move(reason), now, out);
   }
@@ -101,7 +105,7 @@ LeaseTable::Actions LeaseTable::release(TransferId id, TimePoint now) {
   const auto it = leases_.find(id);
   if (it != leases_.end() && it->second.state == LeaseState::kSealed && it->second.reader == 0) {
     Actions out;
-    end(it, LeaseState::kCommitted, out);
+    end(it, LeaseState::kCommitted, stale(id), out);
     return out;
   }
   return abort(id,
@@ -112,8 +116,8 @@ LeaseTable::Actions LeaseTable::release(TransferId id, TimePoint now) {
 
 LeaseTable::Actions LeaseTable::follow(TransferId id, ReaderKey reader, TimePoint now) {
   Actions out;
-  if (ended_.contains(id)) {
-    refuse_reader(id, reader, stale(id), out);
+  if (const auto ended = ended_.find(id); ended != ended_.end()) {
+    refuse_reader(id, reader, ended->second.reason, out);
     return out;
   }
   const auto [it, is_new] = leases_.try_emplace(id);
@@ -174,7 +178,7 @@ LeaseTable::Actions LeaseTable::lost(TransferId id, ReaderKey reader, TimePoint 
     case LeaseState::kStreaming: break;  // the engine ends it by seal() or abort()
     case LeaseState::kSealed: lease.expires = now + options_.ttl; break;
     case LeaseState::kAborting:
-    case LeaseState::kQuarantined: end(it, LeaseState::kFreed, out); break;
+    case LeaseState::kQuarantined: end(it, LeaseState::kFreed, lease.reason, out); break;
     case LeaseState::kCommitted:
     case LeaseState::kFreed: break;
   }
@@ -186,7 +190,7 @@ LeaseTable::Actions LeaseTable::acknowledge(TransferId id, ReaderKey reader) {
   const auto it = leases_.find(id);
   if (it == leases_.end() || it->second.state != LeaseState::kSealed) return out;
   if (it->second.last_reader != reader) return out;
-  end(it, LeaseState::kCommitted, out);
+  end(it, LeaseState::kCommitted, stale(id), out);
   return out;
 }
 
@@ -212,7 +216,8 @@ LeaseTable::Actions LeaseTable::expire(TimePoint now) {
       leases_.erase(here);
     } else {
       // Sealed with no reader for the time to live, or in quarantine for long enough.
-      end(here, LeaseState::kFreed, out);
+      const bool was_sealed = lease.state == LeaseState::kSealed;
+      end(here, LeaseState::kFreed, was_sealed ? stale(here->first) : lease.reason, out);
     }
   }
   return out;
@@ -220,7 +225,7 @@ LeaseTable::Actions LeaseTable::expire(TimePoint now) {
 
 std::optional<LeaseState> LeaseTable::state(TransferId id) const {
   if (const auto it = leases_.find(id); it != leases_.end()) return it->second.state;
-  if (const auto it = ended_.find(id); it != ended_.end()) return it->second;
+  if (const auto it = ended_.find(id); it != ended_.end()) return it->second.state;
   return std::nullopt;
 }
 
@@ -235,7 +240,7 @@ void LeaseTable::begin_abort(Leases::iterator it, Error reason, TimePoint now, A
   Lease& lease = it->second;
   if (lease.state == LeaseState::kAborting || lease.state == LeaseState::kQuarantined) return;
   if (lease.reader == 0) {
-    end(it, LeaseState::kFreed, out);
+    end(it, LeaseState::kFreed, std::move(reason), out);
     return;
   }
   lease.state = LeaseState::kAborting;
@@ -246,7 +251,7 @@ void LeaseTable::begin_abort(Leases::iterator it, Error reason, TimePoint now, A
       {.kind = Kind::kAbort, .id = it->first, .reader = lease.reader, .reason = lease.reason});
 }
 
-void LeaseTable::end(Leases::iterator it, LeaseState state, Actions& out) {
+void LeaseTable::end(Leases::iterator it, LeaseState state, Error reason, Actions& out) {
   const TransferId id = it->first;
   Lease& lease = it->second;
   out.push_back({.kind = Kind::kWithdraw, .id = id});
@@ -256,11 +261,11 @@ void LeaseTable::end(Leases::iterator it, LeaseState state, Actions& out) {
   }
   out.push_back({.kind = Kind::kEnd, .id = id, .state = state});
   leases_.erase(it);
-  remember(id, state);
+  remember(id, state, std::move(reason));
 }
 
-void LeaseTable::remember(TransferId id, LeaseState state) {
-  if (!ended_.try_emplace(id, state).second) return;
+void LeaseTable::remember(TransferId id, LeaseState state, Error reason) {
+  if (!ended_.try_emplace(id, state, std::move(reason)).second) return;
   ended_order_.push_back(id);
   if (ended_order_.size() <= options_.remembered) return;
   ended_.erase(ended_order_.front());

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <chrono>
 #include <deque>
 #include <optional>
 #include <unordered_map>
@@ -53,7 +53,8 @@ struct LeaseAction {
 // Pure: no I/O, no clock, no threads; time comes in and actions go out. Owned by the Node on its kv
 // thread. Promises: each transition is idempotent; each lease that was opened ends once; each block
 // handed to publish() is unpinned once; a lease without a reader is kept for at most the time to
-// live after it was sealed; an ended lease is remembered, so that what comes late finds it ended.
+// live after it was sealed; an ended lease is remembered, so that a reader
+// that comes late is told why.
 class LeaseTable {
  public:
   struct Options {
@@ -62,7 +63,7 @@ class LeaseTable {
     Duration quarantine = std::chrono::seconds(3);
     std::size_t max_leases = 16384;
     std::size_t max_blocks = 65536;  // of one lease
-    std::size_t remembered = 16384;  // ended leases
+    std::size_t remembered = 4096;   // ended leases
   };
   using Actions = std::vector<LeaseAction>;
 
@@ -100,16 +101,20 @@ class LeaseTable {
     std::optional<TimePoint> expires;
     Error reason;
   };
+  struct Ended {
+    LeaseState state = LeaseState::kFreed;
+    Error reason;  // what a reader that comes late is told
+  };
   using Leases = std::unordered_map<TransferId, Lease>;
 
   void begin_abort(Leases::iterator it, Error reason, TimePoint now, Actions& out);
-  void end(Leases::iterator it, LeaseState state, Actions& out);
-  void remember(TransferId id, LeaseState state);
+  void end(Leases::iterator it, LeaseState state, Error reason, Actions& out);
+  void remember(TransferId id, LeaseState state, Error reason);
   void refuse_reader(TransferId id, ReaderKey reader, Error reason, Actions& out) const;
 
   const Options options_;
   Leases leases_;
-  std::unordered_map<TransferId, LeaseState> ended_;
+  std::unordered_map<TransferId, Ended> ended_;
   std::deque<TransferId> ended_order_;
 };
 

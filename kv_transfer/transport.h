@@ -47,7 +47,7 @@ class Link {
   // Errors: kStale (the owner no longer holds that generation), kUnavailable (peer or link lost).
   virtual void fetch(TransferId transfer, std::vector<BlockRead> reads, PieceDone done) = 0;
   [[nodiscard]] virtual bool failed() const = 0;
-  // Ends the link: pieces under way are reported as kCancelled once nothing writes to them.
+  // Ends the link: pieces under way are reported as kUnavailable once nothing writes to them.
   virtual void close() = 0;
 };
 

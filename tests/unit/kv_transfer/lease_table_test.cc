@@ -206,7 +206,18 @@ TEST_F(LeaseTableTest, WhatWasGivenBackBeforeItBeganDoesNotBegin) {
   EXPECT_THAT(kinds(table_.publish(kId, blocks(1))), ElementsAre(Kind::kUnpin));
   const auto actions = table_.follow(kId, 7, kStart);
   ASSERT_THAT(kinds(actions), ElementsAre(Kind::kAbort, Kind::kClose));
-  EXPECT_EQ(actions[0].reason.code, ErrorCode::kStale);
+  EXPECT_EQ(actions[0].reason.code, ErrorCode::kCancelled);
+}
+
+TEST_F(LeaseTableTest, AReaderThatComesAfterTheEndIsToldWhy) {
+  opened(1);
+  (void)table_.abort(kId, kBroken, kStart);
+  EXPECT_EQ(table_.follow(kId, 7, kStart).at(0).reason.message, kBroken.message);
+  constexpr TransferId kOther{3, 4};
+  (void)table_.open(kOther, {}, kStart);
+  (void)table_.seal(kOther, kStart);
+  (void)table_.expire(kStart + seconds(10));
+  EXPECT_EQ(table_.follow(kOther, 7, kStart).at(0).reason.code, ErrorCode::kStale);
 }
 
 TEST_F(LeaseTableTest, ReleasingUnderAReaderTellsIt) {

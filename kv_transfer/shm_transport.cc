@@ -1,0 +1,323 @@
+#include "kv_transfer/shm_transport.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <chrono>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <random>
+#include <unordered_set>
+#include <utility>
+
+#include "core/ids.h"
+#include "core/log.h"
+#include "kv_transfer/arena_view.h"
+
+namespace baton::kv {
+namespace {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+using Socket = asio::local::stream_protocol::socket;
+
+constexpr std::size_t kTokenBytes = 32;
+constexpr auto kTokenLife = std::chrono::seconds(10);
+constexpr std::size_t kMaxTokens = 1024;
+constexpr std::size_t kMaxGuests = 64;
+// Copied in one turn of the kv thread, so that control messages wait at most some 100 µs.
+constexpr std::size_t kTurnBytes = 1 << 20;
+
+std::string draw_token() {
+  std::random_device random;
+  return Id128::draw(random).str();
+}
+
+bool runs_as_us(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+         peer.uid == ::geteuid();
+}
+
+bool send_descriptor(int socket, int fd) {
+  char byte = 'A';
+  iovec data{&byte, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+  return ::sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
+}
+
+// The passed descriptor; -1: none came.
+int receive_descriptor(int socket) {
+  char byte = 0;
+  iovec data{&byte, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1) return -1;
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+      header->cmsg_len != CMSG_LEN(sizeof(int))) {
+    return -1;
+  }
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+  return fd;
+}
+
+asio::local::stream_protocol::endpoint abstract(const std::string& name) {
+  return {std::string(1, '\0') + name};
+}
+
+class ShmLink final : public Link, public std::enable_shared_from_this<ShmLink> {
+ public:
+  ShmLink(Loop loop, std::unique_ptr<ArenaView> view)
+      : loop_(std::move(loop)), view_(std::move(view)) {}
+
+  void fetch(TransferId, std::vector<BlockRead> reads, PieceDone done) override {
+    const auto shared = std::make_shared<PieceDone>(std::move(done));
+    for (const BlockRead& read : reads) queue_.push_back({read, shared});
+    take_turn_later();
+  }
+  bool failed() const override { return closed_; }
+  void close() override { closed_ = true; }
+
+ private:
+  struct Piece {
+    BlockRead read;
+    std::shared_ptr<PieceDone> done;
+  };
+
+  void take_turn_later() {
+    if (std::exchange(turn_is_due_, true)) return;
+    asio::post(*loop_, [self = shared_from_this()] { self->take_turn(); });
+  }
+
+  void take_turn() {
+    turn_is_due_ = false;
+    std::size_t copied = 0;
+    while (!queue_.empty() && copied < kTurnBytes) {
+      const Piece piece = std::move(queue_.front());
+      queue_.pop_front();
+      copied += piece.read.into.size();
+      if (closed_) {
+        (*piece.done)(piece.read.index, fail(ErrorCode::kUnavailable, Stage::kHandoff,
+                                             "shm: the link was closed", true));
+      } else {
+        (*piece.done)(piece.read.index, view_->read(piece.read.remote, piece.read.into));
+      }
+    }
+    if (!queue_.empty()) take_turn_later();
+  }
+
+  const Loop loop_;
+  const std::unique_ptr<ArenaView> view_;
+  std::deque<Piece> queue_;
+  bool turn_is_due_ = false;
+  bool closed_ = false;
+};
+
+// One reader's way to the owner's memfd: connect, show the token, take the descriptor. Keeps itself
+// alive until its last handler has run; reports once.
+class Visit final : public std::enable_shared_from_this<Visit> {
+ public:
+  Visit(Loop loop, TransportOffer offer, Transport::Connected done)
+      : loop_(std::move(loop)),
+        offer_(std::move(offer)),
+        socket_(*loop_),
+        timer_(*loop_),
+        done_(std::move(done)) {}
+
+  void begin(TimePoint deadline) {
+    timer_.expires_at(deadline);
+    timer_.async_wait([self = shared_from_this()](error_code error) {
+      if (!error) self->end(-1, "no answer in time");
+    });
+    socket_.async_connect(abstract(offer_.address), [self = shared_from_this()](error_code error) {
+      if (error) return self->end(-1, "not on this host");
+      if (!runs_as_us(self->socket_.native_handle())) return self->end(-1, "another user");
+      self->show_token();
+    });
+  }
+
+ private:
+  void show_token() {
+    asio::async_write(socket_, asio::buffer(offer_.token),
+                      [self = shared_from_this()](error_code error, std::size_t) {
+                        if (error) return self->end(-1, "the owner hung up");
+                        self->await_descriptor();
+                      });
+  }
+
+  void await_descriptor() {
+    socket_.async_wait(Socket::wait_read, [self = shared_from_this()](error_code error) {
+      if (error) return self->end(-1, "the owner hung up");
+      self->end(receive_descriptor(self->socket_.native_handle()), "the owner refused");
+    });
+  }
+
+  void end(int fd, const char* why_not) {
+    if (done_ == nullptr) {
+      if (fd >= 0) ::close(fd);
+      return;
+    }
+    timer_.cancel();
+    error_code ignored;
+    socket_.close(ignored);
+    const auto done = std::exchange(done_, nullptr);
+    if (fd < 0) {
+      done(fail(ErrorCode::kUnsupported, Stage::kHandoff,
+                fmt::format("shared memory cannot be used: {}", why_not)));
+      return;
+    }
+    auto view = ArenaView::map(fd);
+    if (!view) {
+      done(std::unexpected(view.error()));
+      return;
+    }
+    done(std::make_shared<ShmLink>(loop_, std::move(*view)));
+  }
+
+  const Loop loop_;
+  const TransportOffer offer_;
+  Socket socket_;
+  asio::steady_timer timer_;
+  Transport::Connected done_;
+};
+
+class ShmTransport final : public Transport {
+ public:
+  ShmTransport(Loop loop, BlockArena& arena)
+      : loop_(std::move(loop)),
+        arena_(arena),
+        name_("baton-kv-" + draw_token()),
+        acceptor_(*loop_) {}
+
+  Result<void> listen() {
+    error_code error;
+    acceptor_.open({}, error);
+    if (!error) acceptor_.bind(abstract(name_), error);
+    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+    if (error) {
+      return fail(ErrorCode::kUnavailable, Stage::kConfig,
+                  "the Unix socket of the shm transport: " + error.message());
+    }
+    accept_next();
+    return {};
+  }
+
+  Capabilities capabilities() const override {
+    return {.name = "shm", .same_host = true, .max_outstanding = 64};
+  }
+
+  TransportOffer reserve(TimePoint now) override {
+    std::erase_if(tokens_, [now](const auto& entry) { return entry.second < now; });
+    std::string token = draw_token();
+    if (tokens_.size() < kMaxTokens) tokens_[token] = now + kTokenLife;
+    return {"shm", name_, std::move(token)};
+  }
+
+  // What a reader sees is the arena; the generations in it say what is current.
+  void publish(TransferId, std::span<const BlockDescriptor>) override {}
+  void abort(TransferId) override {}
+
+  void connect(const TransportOffer& offer, TimePoint deadline, Connected done) override {
+    if (offer.token.size() != kTokenBytes || offer.address.size() > 100) {
+      asio::post(*loop_, [done = std::move(done)] {
+        done(fail(ErrorCode::kUnsupported, Stage::kHandoff, "malformed shm offer"));
+      });
+      return;
+    }
+    std::make_shared<Visit>(loop_, offer, std::move(done))->begin(deadline);
+  }
+
+  void stop(std::function<void()> done) override {
+    error_code ignored;
+    acceptor_.close(ignored);
+    for (const auto& guest : guests_) guest->socket.close(ignored);
+    asio::post(*loop_, std::move(done));
+  }
+
+ private:
+  struct Guest {
+    explicit Guest(Socket&& connected)
+        : socket(std::move(connected)), timer(socket.get_executor()) {}
+    Socket socket;
+    asio::steady_timer timer;
+    std::array<char, kTokenBytes> token{};
+  };
+
+  void accept_next() {
+    acceptor_.async_accept([this](error_code error, Socket socket) {
+      if (error == asio::error::operation_aborted || !acceptor_.is_open()) return;
+      if (!error && guests_.size() < kMaxGuests)
+        receive(std::make_shared<Guest>(std::move(socket)));
+      accept_next();
+    });
+  }
+
+  void receive(const std::shared_ptr<Guest>& guest) {
+    guests_.insert(guest);
+    guest->timer.expires_after(std::chrono::seconds(2));
+    guest->timer.async_wait([guest](error_code error) {
+      error_code ignored;
+      if (!error) guest->socket.close(ignored);
+    });
+    asio::async_read(guest->socket, asio::buffer(guest->token),
+                     [this, guest](error_code error, std::size_t) {
+                       if (!error) admit(*guest);
+                       guest->timer.cancel();
+                       guests_.erase(guest);
+                     });
+  }
+
+  void admit(Guest& guest) {
+    const auto it = tokens_.find(std::string(guest.token.data(), guest.token.size()));
+    const bool is_known = it != tokens_.end() && it->second >= Clock::now();
+    if (it != tokens_.end()) tokens_.erase(it);
+    if (!is_known || !runs_as_us(guest.socket.native_handle())) {
+      log(LogLevel::kWarn, "refused a reader of shared memory",
+          {{"reason", is_known ? "another user" : "no valid token"}});
+      return;
+    }
+    (void)send_descriptor(guest.socket.native_handle(), arena_.memfd());
+  }
+
+  const Loop loop_;
+  BlockArena& arena_;
+  const std::string name_;  // of the abstract socket
+  asio::local::stream_protocol::acceptor acceptor_;
+  std::map<std::string, TimePoint> tokens_;  // one-time, with the end of their lives
+  std::unordered_set<std::shared_ptr<Guest>> guests_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Transport>> make_shm_transport(Loop loop, BlockArena& arena) {
+  auto transport = std::make_unique<ShmTransport>(std::move(loop), arena);
+  if (auto listening = transport->listen(); !listening) return std::unexpected(listening.error());
+  return transport;
+}
+
+}  // namespace baton::kv

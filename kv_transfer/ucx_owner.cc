@@ -1,0 +1,252 @@
+#include "kv_transfer/ucx_owner.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <cstring>
+#include <utility>
+
+#include "core/log.h"
+
+namespace baton::kv {
+namespace {
+
+namespace asio = boost::asio;
+
+// A reader has at most 64 pieces under way; what is above that twice over is no reader of ours.
+constexpr std::size_t kMaxQueued = 2 * wire::kMaxWanted;
+constexpr std::size_t kMaxGuests = 4096;
+
+std::uint16_t port_of(ucp_listener_h listener) {
+  ucp_listener_attr_t attributes{};
+  attributes.field_mask = UCP_LISTENER_ATTR_FIELD_SOCKADDR;
+  if (ucp_listener_query(listener, &attributes) != UCS_OK) return 0;
+  const auto& address = attributes.sockaddr;
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+}
+
+}  // namespace
+
+struct UcxOwner::Guest {
+  UcxOwner* owner = nullptr;
+  ucp_ep_h endpoint = nullptr;
+  std::deque<Request> queue;
+  int outstanding = 0;
+  bool dropped = false;
+};
+
+struct UcxOwner::Answer {
+  UcxOwner* owner = nullptr;
+  std::shared_ptr<Guest> guest;
+  wire::PieceHeader header;
+  SlotRef pinned;  // generation 0: none
+};
+
+UcxOwner::UcxOwner(Loop loop, UcxWorker& worker, BlockArena& arena)
+    : loop_(std::move(loop)), worker_(worker), arena_(arena) {}
+
+UcxOwner::~UcxOwner() {
+  if (listener_ != nullptr) ucp_listener_destroy(listener_);
+}
+
+Result<void> UcxOwner::listen(const std::string& host) {
+  boost::system::error_code error;
+  asio::ip::tcp::resolver resolver(*loop_);
+  const auto found = resolver.resolve(host, "0", error);
+  if (error || found.empty()) {
+    return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
+                fmt::format("host \"{}\" of the ucx transport: {}", host, error.message()));
+  }
+  const asio::ip::tcp::endpoint endpoint = *found.begin();
+  ucp_listener_params_t params{};
+  params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
+  params.sockaddr = {endpoint.data(), static_cast<socklen_t>(endpoint.size())};
+  params.conn_handler = {&UcxOwner::on_connect, this};
+  const ucs_status_t status = ucp_listener_create(worker_.handle(), &params, &listener_);
+  if (status != UCS_OK) return ucx_failure("listening on " + host, status);
+  address_ = fmt::format("{}:{}", host, port_of(listener_));
+
+  ucp_am_handler_param_t handler{};
+  handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
+                       UCP_AM_HANDLER_PARAM_FIELD_ARG | UCP_AM_HANDLER_PARAM_FIELD_FLAGS;
+  handler.id = kUcxFetchMessage;
+  handler.flags = UCP_AM_FLAG_WHOLE_MSG;
+  handler.cb = &UcxOwner::on_fetch;
+  handler.arg = this;
+  if (const auto set = ucp_worker_set_am_recv_handler(worker_.handle(), &handler); set != UCS_OK) {
+    return ucx_failure("setting a message handler", set);
+  }
+  worker_.kick();
+  return {};
+}
+
+void UcxOwner::publish(TransferId transfer, std::span<const BlockDescriptor> blocks) {
+  auto& all = leases_[transfer];
+  all.insert(all.end(), blocks.begin(), blocks.end());
+}
+
+void UcxOwner::withdraw(TransferId transfer) { leases_.erase(transfer); }
+
+void UcxOwner::stop(std::function<void()> done) {
+  stopped_ = std::move(done);
+  if (listener_ != nullptr) ucp_listener_destroy(std::exchange(listener_, nullptr));
+  const auto guests = guests_;
+  for (const auto& [endpoint, guest] : guests) drop(guest);
+  settle();
+}
+
+void UcxOwner::on_connect(ucp_conn_request_h request, void* self) {
+  auto* owner = static_cast<UcxOwner*>(self);
+  owner->accept(request);
+}
+
+void UcxOwner::on_error(void* guest, ucp_ep_h, ucs_status_t) {
+  // Not from inside UCX: closing an endpoint there is what it bears worst.
+  auto* known = static_cast<Guest*>(guest);
+  UcxOwner* owner = known->owner;
+  if (const auto it = owner->guests_.find(known->endpoint); it != owner->guests_.end()) {
+    asio::post(*owner->loop_, [owner, kept = it->second] { owner->drop(kept); });
+  }
+}
+
+void UcxOwner::accept(ucp_conn_request_h request) {
+  if (stopped_ != nullptr || guests_.size() >= kMaxGuests) {
+    ucp_listener_reject(listener_, request);
+    return;
+  }
+  auto guest = std::make_shared<Guest>();
+  guest->owner = this;
+  ucp_ep_params_t params{};
+  params.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST | UCP_EP_PARAM_FIELD_ERR_HANDLER |
+                      UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
+  params.conn_request = request;
+  params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
+  params.err_handler = {&UcxOwner::on_error, guest.get()};
+  if (const auto status = ucp_ep_create(worker_.handle(), &params, &guest->endpoint);
+      status != UCS_OK) {
+    log(LogLevel::kWarn, "ucx reader not accepted", {{"reason", ucs_status_string(status)}});
+    return;
+  }
+  ++under_way_;
+  guests_[guest->endpoint] = std::move(guest);
+  worker_.kick();
+}
+
+ucs_status_t UcxOwner::on_fetch(void* self, const void* header, std::size_t header_bytes,
+                                void* body, std::size_t body_bytes,
+                                const ucp_am_recv_param_t* param) {
+  auto* owner = static_cast<UcxOwner*>(self);
+  if ((param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) == 0) return UCS_OK;
+  const auto it = owner->guests_.find(param->reply_ep);
+  if (it == owner->guests_.end() || it->second->dropped) return UCS_OK;
+  const std::shared_ptr<Guest> guest = it->second;
+  // A rendezvous would mean a body that no fetch has.
+  const bool is_whole = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0;
+  auto fetch = wire::parse_fetch({static_cast<const std::byte*>(header), header_bytes},
+                                 {static_cast<const std::byte*>(body), is_whole ? body_bytes : 0});
+  if (!fetch || guest->queue.size() + fetch->wanted.size() > kMaxQueued) {
+    log(LogLevel::kWarn, "ucx reader dropped",
+        {{"reason", fetch ? "it asks for too much at once" : fetch.error().message}});
+    asio::post(*owner->loop_, [owner, guest] { owner->drop(guest); });
+    return UCS_OK;
+  }
+  if (fetch->wanted.empty()) {
+    auto* greeting = new Answer{.owner = owner, .guest = guest, .header = {}, .pinned = {}};
+    greeting->header.status = wire::PieceStatus::kWelcome;
+    owner->send(greeting, {});
+    return UCS_OK;
+  }
+  for (const wire::Wanted& wanted : fetch->wanted) {
+    guest->queue.push_back({fetch->transfer, wanted});
+  }
+  owner->serve(guest);
+  return UCS_OK;
+}
+
+void UcxOwner::serve(const std::shared_ptr<Guest>& guest) {
+  while (!guest->dropped && !guest->queue.empty() && guest->outstanding < kUcxMaxOutstanding) {
+    const Request request = guest->queue.front();
+    guest->queue.pop_front();
+    answer(guest, request);
+  }
+}
+
+void UcxOwner::answer(const std::shared_ptr<Guest>& guest, const Request& request) {
+  auto* answer = new Answer{.owner = this, .guest = guest, .header = {}, .pinned = {}};
+  answer->header.tag = request.wanted.tag;
+  answer->header.index = request.wanted.index;
+  answer->header.generation = request.wanted.generation;
+  if (!pin(request)) {
+    answer->header.status = wire::PieceStatus::kStale;
+    send(answer, {});
+    return;
+  }
+  answer->pinned = {request.wanted.slot, request.wanted.generation};
+  answer->header.bytes = request.wanted.bytes;
+  send(answer, arena_.bytes(answer->pinned).first(request.wanted.bytes));
+}
+
+bool UcxOwner::pin(const Request& request) {
+  const auto lease = leases_.find(request.transfer);
+  if (lease == leases_.end() || request.wanted.index >= lease->second.size()) return false;
+  const BlockDescriptor& block = lease->second[request.wanted.index];
+  const SlotRef wanted{request.wanted.slot, request.wanted.generation};
+  // A slot that was freed and waits for the lease's pin may still be read: that is what the pin is
+  // for. So the lease decides, and the arena only confirms that the pin is good.
+  return block.slot == wanted && block.bytes == request.wanted.bytes && arena_.pin_again(wanted);
+}
+
+void UcxOwner::send(Answer* answer, std::span<const std::byte> body) {
+  ++under_way_;
+  ++answer->guest->outstanding;
+  ucp_request_param_t param{};
+  param.op_attr_mask =
+      UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
+  // The reader tells by the endpoint from which of its links a piece came.
+  param.flags = UCP_AM_SEND_FLAG_REPLY | (body.empty() ? 0u : UCP_AM_SEND_FLAG_RNDV);
+  param.cb.send = &UcxOwner::on_sent;
+  param.user_data = answer;
+  void* request = ucp_am_send_nbx(answer->guest->endpoint, kUcxPieceMessage, &answer->header,
+                                  sizeof(answer->header), body.data(), body.size(), &param);
+  if (!UCS_PTR_IS_PTR(request)) sent(answer);
+  worker_.kick();
+}
+
+void UcxOwner::on_sent(void* request, ucs_status_t, void* answer) {
+  ucp_request_free(request);
+  auto* known = static_cast<Answer*>(answer);
+  UcxOwner* owner = known->owner;
+  const std::shared_ptr<Guest> guest = known->guest;
+  owner->sent(known);
+  owner->serve(guest);
+}
+
+void UcxOwner::sent(Answer* answer) {
+  if (answer->pinned.generation != 0) arena_.unpin(answer->pinned);
+  --answer->guest->outstanding;
+  --under_way_;
+  delete answer;
+  settle();
+}
+
+void UcxOwner::drop(const std::shared_ptr<Guest>& guest) {
+  if (std::exchange(guest->dropped, true)) return;
+  guest->queue.clear();
+  // The guest stays known, and so alive, until UCX is done with its endpoint.
+  worker_.close(guest->endpoint, [this, guest] {
+    guests_.erase(guest->endpoint);
+    --under_way_;
+    settle();
+  });
+}
+
+void UcxOwner::settle() {
+  if (stopped_ == nullptr || under_way_ > 0) return;
+  asio::post(*loop_, std::exchange(stopped_, nullptr));
+}
+
+}  // namespace baton::kv

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <ucp/api/ucp.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/error.h"
+#include "core/ids.h"
+#include "kv_transfer/arena.h"
+#include "kv_transfer/lease.h"
+#include "kv_transfer/ucx_worker.h"
+#include "kv_transfer/wire.h"
+
+namespace baton::kv {
+
+inline constexpr unsigned kUcxFetchMessage = 1;  // reader to owner: wire::FetchHeader, Wanted[]
+inline constexpr unsigned kUcxPieceMessage = 2;  // owner to reader: wire::PieceHeader, bytes
+inline constexpr int kUcxMaxOutstanding = 64;
+
+// The owner's half of the ucx transport: listens, and answers what readers ask for from the leases
+// that are open. Owned by the transport, used on the kv thread only. Promises: a slot is pinned
+// from the check of its generation until UCX no longer reads it; at most 64 answers to a reader at
+// once.
+class UcxOwner {
+ public:
+  UcxOwner(Loop loop, UcxWorker& worker, BlockArena& arena);
+  ~UcxOwner();
+
+  [[nodiscard]] Result<void> listen(const std::string& host);
+  [[nodiscard]] const std::string& address() const { return address_; }
+
+  void publish(TransferId transfer, std::span<const BlockDescriptor> blocks);
+  void withdraw(TransferId transfer);
+
+  void stop(std::function<void()> done);
+
+ private:
+  struct Guest;  // one reader's connection
+  struct Answer;
+  struct Request {
+    TransferId transfer;
+    wire::Wanted wanted;
+  };
+
+  static void on_connect(ucp_conn_request_h request, void* self);
+  static void on_error(void* guest, ucp_ep_h endpoint, ucs_status_t status);
+  static ucs_status_t on_fetch(void* self, const void* header, std::size_t header_bytes, void* body,
+                               std::size_t body_bytes, const ucp_am_recv_param_t* param);
+  static void on_sent(void* request, ucs_status_t status, void* answer);
+
+  void accept(ucp_conn_request_h request);
+  void serve(const std::shared_ptr<Guest>& guest);
+  void answer(const std::shared_ptr<Guest>& guest, const Request& request);
+  void send(Answer* answer, std::span<const std::byte> body);
+  void sent(Answer* answer);
+  void drop(const std::shared_ptr<Guest>& guest);
+  void settle();
+  // The slot named by a request, pinned; none: it may not, or no longer, be read.
+  [[nodiscard]] bool pin(const Request& request);
+
+  const Loop loop_;
+  UcxWorker& worker_;
+  BlockArena& arena_;
+  ucp_listener_h listener_ = nullptr;
+  std::string address_;
+  std::unordered_map<ucp_ep_h, std::shared_ptr<Guest>> guests_;
+  std::unordered_map<TransferId, std::vector<BlockDescriptor>> leases_;
+  int under_way_ = 0;  // answers that UCX has, endpoints that it closes
+  std::function<void()> stopped_;
+};
+
+}  // namespace baton::kv
