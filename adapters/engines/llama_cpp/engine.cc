@@ -113,6 +113,15 @@ EngineRequestId EngineImpl::submit(EngineRequest request, std::shared_ptr<Engine
   return id;
 }
 
+// Leases let go of blocks while the engine sleeps, so blocks are counted when somebody asks.
+const EngineStats& EngineImpl::stats() const {
+  const kv::BlockArena::Counts counts = arena_.counts();
+  stats_.blocks_total = counts.total;
+  stats_.blocks_used = counts.used + counts.quarantined;
+  stats_.blocks_pinned = counts.pinned;
+  return stats_;
+}
+
 void EngineImpl::cancel(EngineRequestId id) { queue_->push(CancelCommand{id}); }
 
 std::pair<std::vector<std::string>, std::vector<std::string>>

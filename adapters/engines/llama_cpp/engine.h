@@ -37,8 +37,11 @@ struct EngineOptions {
   Tokens prefill_chunk{256};  // prompt tokens per step, over all sequences; a multiple of `block`
   Tokens block{64};           // KV block: unit of prefix reuse and of hand-off; a multiple of 64
   Bytes block_store{256LL << 20};  // memory for finished blocks (the hand-off arena)
-  int threads = 1;                 // 1 where cores are shared: ggml's threads spin
-  std::string engine_id;           // default: pod name or listen address
+  // Blocks that decode steps computed are kept for reuse too. A second turn of a chat is quicker
+  // then, but its logits differ in the last bits from those of a prompt computed anew.
+  bool keep_generated = false;
+  int threads = 1;        // 1 where cores are shared: ggml's threads spin
+  std::string engine_id;  // default: pod name or listen address
 };
 
 // One alternative of a sampled position, for `logprobs`.

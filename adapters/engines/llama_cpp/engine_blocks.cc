@@ -88,10 +88,10 @@ Result<StoredBlock> EngineImpl::store_range(const Sequence& sequence, int first,
   return block;
 }
 
-// Stores up to `limit` finished blocks of the sequence, generated tokens included.
+// Stores up to `limit` finished blocks of the sequence.
 void EngineImpl::store_blocks(Sequence& sequence, int limit) {
   if (!runtime_.can_move_ranges()) return;
-  extend_chain(sequence, sequence.computed);
+  if (options_.keep_generated) extend_chain(sequence, sequence.computed);
   for (; limit > 0 && sequence.stored < static_cast<int>(sequence.chain.size()); --limit) {
     const auto index = static_cast<std::size_t>(sequence.stored);
     if (!store_range(sequence, sequence.stored * block_, block_, sequence.chain[index])) return;

@@ -34,7 +34,7 @@ class EngineImpl final : public Engine {
   void cancel(EngineRequestId id) override;
   [[nodiscard]] const EngineOptions& options() const override { return options_; }
   [[nodiscard]] const EngineFacts& facts() const override { return facts_; }
-  [[nodiscard]] const EngineStats& stats() const override { return stats_; }
+  [[nodiscard]] const EngineStats& stats() const override;
   [[nodiscard]] std::pair<std::vector<std::string>, std::vector<std::string>>
   running_and_waiting_loras() const override;
 
@@ -88,7 +88,7 @@ class EngineImpl final : public Engine {
 
   const EngineOptions options_;
   const EngineFacts facts_;
-  EngineStats stats_;
+  mutable EngineStats stats_;  // stats() looks at the arena anew
   const std::shared_ptr<EngineQueue> queue_;
   std::atomic<EngineRequestId> next_id_{1};
 

@@ -321,10 +321,6 @@ void EngineImpl::update_stats() {
   stats_.running = static_cast<int>(sequences_.size() - waiting_.size());
   stats_.waiting = static_cast<int>(waiting_.size());
   stats_.cells_reserved = cells_reserved_;
-  const kv::BlockArena::Counts counts = arena_.counts();
-  stats_.blocks_total = counts.total;
-  stats_.blocks_used = counts.used + counts.quarantined;
-  stats_.blocks_pinned = counts.pinned;
   if (options_.loras.empty()) return;
 
   std::set<std::string> running;

@@ -157,7 +157,7 @@ template <class Condition>
 
 [[nodiscard]] inline bool settles(const Engine& engine) {
   return eventually([&] {
-    const EngineStats& stats = engine.stats();
+    const EngineStats& stats = engine.stats();  // counts blocks anew
     return stats.running == 0 && stats.waiting == 0 && stats.blocks_pinned == 0 &&
            stats.cells_reserved == 0;
   });
