@@ -1,11 +1,10 @@
 #include "adapters/engines/llama_cpp/llama_runtime.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <set>
 #include <utility>
 
 #include "adapters/engines/llama_cpp/fingerprint.h"
@@ -78,23 +77,25 @@ Result<void> LlamaRuntime::load_model(const EngineOptions& options) {
 }
 
 Result<void> LlamaRuntime::load_loras(const EngineOptions& options) {
+  std::set<std::string> marks;
   for (const LoraFile& lora : options.loras) {
-    if (access(lora.path.c_str(), R_OK) != 0) {
-      return fail(
-          ErrorCode::kInvalidArgument, Stage::kConfig,
-          fmt::format("{}: {}; LoRA adapter {}", lora.path, std::strerror(errno), lora.name), false,
-          "lora");
+    auto fingerprint = fingerprint_of_gguf(lora.path);
+    if (!fingerprint) {
+      Error error = fingerprint.error();
+      error.param = "lora";
+      return std::unexpected(std::move(error));
     }
-    LlamaComplaints complaints;
+    marks.insert(lora.name + "=" + *fingerprint);
     llama_adapter_lora* adapter = llama_adapter_lora_init(model_.get(), lora.path.c_str());
     if (adapter == nullptr) {
       return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
-                  fmt::format("{}: not a LoRA adapter for {}: {}", lora.path, options.model_path,
-                              complaints.take_reason()),
+                  fmt::format("{}: not a LoRA adapter for {} (see the log above)", lora.path,
+                              options.model_path),
                   false, "lora");
     }
     loras_.push_back(adapter);
   }
+  lora_marks_ = fmt::format("{}", fmt::join(marks, ","));
   return {};
 }
 
@@ -175,7 +176,9 @@ Result<void> LlamaRuntime::measure_blocks(const EngineOptions& options) {
       .key_dim = llama_model_n_embd(model_.get()) / std::max(1, llama_model_n_head(model_.get())),
       .value_dim = llama_model_n_embd(model_.get()) / std::max(1, llama_model_n_head(model_.get())),
       .block_tokens = block,
-      .extra = fmt::format("llama.cpp {};block bytes {}", llama_version(), block_bytes_),
+      // A block is named by its tokens and its adapter's name: the name must mean the same weights.
+      .extra = fmt::format("llama.cpp {};block bytes {};loras {}", llama_version(), block_bytes_,
+                           lora_marks_),
   };
   layout_hash_ = layout.hash();
   return {};

@@ -80,6 +80,7 @@ class LlamaRuntime {
   llama_memory_t memory_ = nullptr;
   const llama_vocab* vocab_ = nullptr;
   std::vector<llama_adapter_lora*> loras_;  // owned by the model
+  std::string lora_marks_;                  // their names and fingerprints
   std::unique_ptr<llama_batch, BatchDeleter> batch_;
   int batch_capacity_ = 0;
   bool can_move_ranges_ = true;
