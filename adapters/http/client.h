@@ -50,7 +50,8 @@ class Client {
   // before any byte of the answer is replaced by a new one once. Errors: kUnavailable (refused,
   // unreachable, reset; retryable), kTimeout, kUpstream (not HTTP). Honours the caller's
   // cancellation slot (any type that the caller's coroutine lets through; terminal by default): the
-  // connection is closed and kCancelled returned.
+  // connection is closed and kCancelled returned. As with any awaitable, the caller's
+  // next co_await throws after that, unless it set throw_if_cancelled(false).
   virtual Task<Result<std::unique_ptr<ClientExchange>>> send(std::string host, std::uint16_t port,
                                                              ClientRequest request) = 0;
   [[nodiscard]] virtual int open_connections() const = 0;

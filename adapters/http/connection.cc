@@ -3,7 +3,6 @@
 #include <cxxabi.h>
 
 #include <array>
-#include <cassert>
 #include <charconv>
 #include <ctime>
 #include <exception>
@@ -246,6 +245,12 @@ void Connection::begin_head(unsigned status, const Fields& fields) {
   }
 }
 
+// The handler broke the order of calls, or the answer was cut short before.
+Error Connection::out_of_turn() const {
+  if (!open()) return broken();
+  return {ErrorCode::kInternal, Stage::kRouter, "the answer cannot go on from here"};
+}
+
 Error Connection::broken() const {
   if (end() == End::kTimeout) {
     return {ErrorCode::kTimeout, Stage::kRouter, "the client reads too slowly"};
@@ -267,7 +272,7 @@ Task<Result<void>> Connection::send_pieces(std::span<asio::const_buffer> pieces)
 }
 
 Task<Result<void>> Connection::send(unsigned status, Fields fields, std::string body) {
-  assert(answer_ == Answer::kNone);
+  if (answer_ != Answer::kNone) co_return std::unexpected(out_of_turn());
   begin_head(status, fields);
   if (status != 204 && status != 304) {
     head_ += "content-length: ";
@@ -283,7 +288,7 @@ Task<Result<void>> Connection::send(unsigned status, Fields fields, std::string 
 }
 
 Task<Result<void>> Connection::start(unsigned status, Fields fields) {
-  assert(answer_ == Answer::kNone);
+  if (answer_ != Answer::kNone) co_return std::unexpected(out_of_turn());
   if (!chunked_) keep_alive_ = false;  // to HTTP/1.0, the end of the connection ends the body
   begin_head(status, fields);
   if (chunked_ && status != 204 && status != 304) head_ += "transfer-encoding: chunked\r\n";
@@ -294,8 +299,9 @@ Task<Result<void>> Connection::start(unsigned status, Fields fields) {
 }
 
 Task<Result<void>> Connection::write(std::string_view bytes) {
-  if (answer_ == Answer::kDone) co_return std::unexpected(broken());
-  assert(answer_ != Answer::kNone);
+  if (answer_ == Answer::kNone || answer_ == Answer::kDone) {
+    co_return std::unexpected(out_of_turn());
+  }
   if (bytes.empty() || !body_allowed_) co_return Result<void>();
   const bool with_head = std::exchange(answer_, Answer::kStreaming) == Answer::kHeadHeld;
   if (!with_head) head_.clear();
@@ -310,8 +316,9 @@ Task<Result<void>> Connection::write(std::string_view bytes) {
 }
 
 Task<Result<void>> Connection::finish() {
-  if (answer_ == Answer::kDone) co_return std::unexpected(broken());
-  assert(answer_ != Answer::kNone);
+  if (answer_ == Answer::kNone || answer_ == Answer::kDone) {
+    co_return std::unexpected(out_of_turn());
+  }
   const bool with_head = std::exchange(answer_, Answer::kDone) == Answer::kHeadHeld;
   if (!with_head) head_.clear();
   if (chunked_ && body_allowed_) head_ += "0\r\n\r\n";

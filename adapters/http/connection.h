@@ -70,6 +70,7 @@ class Connection final : public Stream, public Exchange {
   void begin_head(unsigned status, const Fields& fields);
   Task<Result<void>> send_pieces(std::span<asio::const_buffer> pieces);
   [[nodiscard]] Error broken() const;
+  [[nodiscard]] Error out_of_turn() const;
 
   std::shared_ptr<ServerState> server_;
   std::unique_ptr<RequestReader> reader_;

@@ -23,7 +23,7 @@ RequestReader::RequestReader(const ServerLimits& limits)
 void RequestReader::reset() {
   scanner_.reset();
   state_ = State::kHead;
-  begun_ = discarding_ = false;
+  begun_ = skipped_line_ = discarding_ = false;
   seen_ = 0;
   filled_ = 0;
   chunks_ = {};
@@ -49,9 +49,12 @@ std::size_t RequestReader::take(std::string_view input) {
 std::size_t RequestReader::take_head(std::string_view input) {
   std::size_t skipped = 0;
   if (!begun_) {  // one empty line before a request is let pass (RFC 9112 §2.2)
-    if (input == "\r") return 0;
-    if (input.starts_with("\r\n")) skipped = 2;
-    input.remove_prefix(skipped);
+    if (!skipped_line_) {
+      if (input == "\r") return 0;
+      skipped_line_ = input.starts_with("\r\n");
+      if (skipped_line_) skipped = 2;
+      input.remove_prefix(skipped);
+    }
     if (input.empty()) return skipped;
     begun_ = true;
   }

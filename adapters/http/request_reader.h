@@ -52,6 +52,7 @@ class RequestReader {
   HeadScanner scanner_;
   State state_ = State::kHead;
   bool begun_ = false;
+  bool skipped_line_ = false;
   bool discarding_ = false;
   std::int64_t seen_ = 0;   // bytes of the body so far
   std::size_t filled_ = 0;  // of request_.body, which may be longer while it is received into

@@ -42,7 +42,10 @@ struct Request {
 };
 
 // The answering half of one exchange. Lives on its connection's thread, owned by the connection.
-// Either send() once, or start() then write()* then finish().
+// Either send() once, or start() then write()* then finish(). The head of a started answer goes out
+// with its first chunk. A handler that returns without having answered has its client sent a 500;
+// one that returns or throws within a started answer cuts it short. Errors: kCancelled once the
+// client left, kTimeout where it reads too slowly; the connection is closed then.
 class Exchange {
  public:
   virtual ~Exchange() = default;

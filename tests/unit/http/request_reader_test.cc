@@ -89,6 +89,7 @@ std::vector<Case> all_cases() {
       {"upgrade ignored", with_fields("Upgrade: h2c\r\nConnection: upgrade, http2-settings\r\n"),
        "POST /p [] "},
       {"empty line before", "\r\n" + with_line("GET / HTTP/1.1"), "GET / [] "},
+      {"two empty lines before", "\r\n\r\n" + with_line("GET / HTTP/1.1"), "400 bad_line close"},
       {"host forms", "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", "GET / [] "},
       {"host with port", "GET / HTTP/1.1\r\nHost: a-b.example:80\r\n\r\n", "GET / [] "},
       {"latin-1 in a value", with_fields("X: \xe9\r\n"), "POST /p [] "},

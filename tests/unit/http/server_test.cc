@@ -260,6 +260,23 @@ TEST(ServerTest, CutsAStreamShortWhoseHandlerFails) {
   EXPECT_THAT(client.read_to_end(), EndsWith("4\r\npart\r\n"));
 }
 
+Task<void> answers_twice(Exchange& exchange) {
+  EXPECT_FALSE(co_await exchange.write("too early"));
+  EXPECT_TRUE(co_await exchange.send(200, {}, "once"));
+  EXPECT_FALSE(co_await exchange.send(200, {}, "twice"));
+  EXPECT_FALSE(co_await exchange.start(200, {}));
+  EXPECT_FALSE(co_await exchange.finish());
+}
+
+TEST(ServerTest, SendsOneAnswerOnly) {
+  TestServer server(answers_twice);
+  RawClient client(server.port());
+  for (int i = 0; i < 2; ++i) {
+    client.send(kGet);
+    EXPECT_THAT(client.read_answer(), EndsWith("once"));
+  }
+}
+
 // A handler that waits until its client leaves or the test lets it go on.
 struct Waiter {
   std::promise<void> entered;
