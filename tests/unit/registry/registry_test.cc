@@ -1,0 +1,193 @@
+#include "orchestrator/registry/registry.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapters/http/server.h"
+
+namespace baton::orchestrator {
+namespace {
+
+namespace http = adapters::http;
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// What discovery asks of a pod, over a real socket; a test changes its mind at will.
+class FakePod {
+ public:
+  explicit FakePod(asio::io_context& io) {
+    auto server = http::Server::listen(
+        io, "127.0.0.1", 0, {}, [this](http::Exchange& exchange) { return answer(exchange); });
+    server_ = std::move(*server);
+  }
+  [[nodiscard]] std::uint16_t port() const { return server_->port(); }
+
+  unsigned health = 200;
+  std::uint64_t epoch = 1;
+  std::string metrics = "vllm:num_requests_running 3\n";
+
+ private:
+  http::Task<void> answer(http::Exchange& exchange) {
+    const std::string path(exchange.request().path());
+    if (path == "/health") {
+      co_await exchange.send(health, {}, "");
+    } else if (path == "/baton/facts") {
+      co_await exchange.send(
+          200, {{"content-type", "application/json"}},
+          R"({"engine_id":"e","epoch":)" + std::to_string(epoch) +
+              R"(,"engine_version":"test","model_hash":"m","layout_hash":"00000000000000ff",)"
+              R"("kv_address":"127.0.0.1:1","block_tokens":64,"max_context":4096,)"
+              R"("bytes_per_token":2048,"role":"both","max_running":16,"loras":[]})");
+    } else {
+      co_await exchange.send(200, {}, metrics);
+    }
+  }
+
+  std::unique_ptr<http::Server> server_;
+};
+
+Pod pod_at(const std::string& name, Role role, std::uint16_t port) {
+  Pod pod;
+  pod.name = name;
+  pod.role = role;
+  pod.host = "127.0.0.1";
+  pod.port = port;
+  pod.url = "http://127.0.0.1:" + std::to_string(port);
+  return pod;
+}
+
+class RegistryTest : public testing::Test {
+ protected:
+  RegistryTest() {
+    registry_->subscribe([this](std::shared_ptr<const Snapshot> snapshot) {
+      EXPECT_GT(snapshot->version, last_version_);
+      last_version_ = snapshot->version;
+      latest_ = std::move(snapshot);
+    });
+  }
+
+  std::shared_ptr<Config> config() {
+    auto config = std::make_shared<Config>();
+    PoolConfig& pool = config->pools.emplace_back();
+    pool.name = "pool";
+    pool.model = "m";
+    pool.health = {milliseconds(50), seconds(1), 2, 3};
+    pool.prefill = {pod_at("p", Role::kPrefill, prefill_.port())};
+    pool.decode = {pod_at("d", Role::kDecode, decode_.port())};
+    return config;
+  }
+
+  void run_until(const std::function<bool()>& condition) {
+    const TimePoint limit = Clock::now() + seconds(10);
+    while (!condition()) {
+      ASSERT_LT(Clock::now(), limit);
+      io_.run_one_for(milliseconds(100));
+    }
+  }
+  void run_until_ready() {
+    run_until([this] { return registry_->ready(); });
+  }
+  const PodEntry& entry(std::size_t i) { return *latest_->pods.at(i); }
+  Health health(std::size_t i) { return entry(i).state.health; }
+
+  asio::io_context io_{1};
+  LoadTable loads_;
+  PrefixIndex prefixes_{Bytes(1 << 20)};
+  Metrics metrics_;
+  FakePod prefill_{io_};
+  FakePod decode_{io_};
+  std::uint64_t last_version_ = 0;
+  std::shared_ptr<const Snapshot> latest_;
+  std::unique_ptr<PodRegistry> registry_ =
+      std::make_unique<PodRegistry>(io_, loads_, prefixes_, metrics_);
+};
+
+TEST_F(RegistryTest, LearnsHealthFactsAndLoad) {
+  registry_->apply(config());
+  ASSERT_TRUE(latest_);
+  EXPECT_EQ(health(0), Health::kUnknown);
+  EXPECT_FALSE(registry_->ready());
+  run_until_ready();
+  EXPECT_EQ(entry(0).pod.facts.layout_hash, 0xFFU);
+  EXPECT_EQ(entry(0).pod.facts.block_tokens, Tokens(64));
+  EXPECT_EQ(entry(1).state.running, 3);
+  EXPECT_TRUE(entry(1).state.observed_at);
+  EXPECT_NE(entry(0).index, entry(1).index);
+}
+
+TEST_F(RegistryTest, EjectsAndTakesBack) {
+  registry_->apply(config());
+  run_until_ready();
+  decode_.health = 500;
+  run_until([this] { return health(1) == Health::kEjected; });
+  EXPECT_FALSE(registry_->ready());
+  EXPECT_EQ(health(0), Health::kHealthy);
+  decode_.health = 200;
+  run_until([this] { return health(1) == Health::kHealthy; });
+}
+
+TEST_F(RegistryTest, EjectsByRequestErrorsAndForgetsThemWhenTakenBack) {
+  registry_->apply(config());
+  run_until_ready();
+  loads_.of(entry(1).index).consecutive_errors = 3;
+  run_until([this] { return health(1) == Health::kEjected; });
+  run_until([this] { return health(1) == Health::kHealthy; });
+  EXPECT_EQ(loads_.of(entry(1).index).consecutive_errors, 0);
+}
+
+TEST_F(RegistryTest, ForgetsThePrefixesOfARestartedPod) {
+  registry_->apply(config());
+  run_until_ready();
+  const std::vector<std::uint64_t> chain = {11, 22, 33};
+  const std::vector<std::uint32_t> pods = {entry(0).index, entry(1).index};
+  for (const std::uint32_t pod : pods) prefixes_.confirm(chain, pod, Clock::now());
+  ASSERT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(3, 3));
+  prefill_.epoch = 2;
+  run_until([this] { return entry(0).pod.facts.epoch == 2; });
+  EXPECT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(0, 3));
+}
+
+TEST_F(RegistryTest, DrainsByName) {
+  registry_->apply(config());
+  run_until_ready();
+  EXPECT_TRUE(registry_->drain("p"));
+  EXPECT_EQ(health(0), Health::kDraining);
+  EXPECT_TRUE(loads_.of(entry(0).index).draining);
+  EXPECT_FALSE(registry_->ready());
+  EXPECT_TRUE(registry_->undrain("p"));
+  EXPECT_TRUE(registry_->ready());
+  EXPECT_FALSE(loads_.of(entry(0).index).draining);
+  EXPECT_FALSE(registry_->drain("nobody"));
+}
+
+TEST_F(RegistryTest, KeepsKnownPodsOverAReloadAndForgetsOthers) {
+  registry_->apply(config());
+  run_until_ready();
+  const std::uint32_t index = entry(0).index;
+  auto other = config();
+  other->pools[0].prefill[0].max_running = 7;
+  other->pools[0].decode[0].name = "d2";
+  registry_->apply(other);
+  EXPECT_EQ(health(0), Health::kHealthy);
+  EXPECT_EQ(entry(0).index, index);
+  EXPECT_EQ(entry(0).pod.max_running, 7);
+  EXPECT_EQ(entry(1).pod.name, "d2");
+  EXPECT_EQ(health(1), Health::kUnknown);
+  run_until_ready();
+}
+
+TEST_F(RegistryTest, MayGoWhileChecksAreUnderWay) {
+  registry_->apply(config());
+  io_.run_one_for(milliseconds(100));
+  registry_.reset();
+  for (int i = 0; i < 20; ++i) io_.run_one_for(milliseconds(5));
+}
+
+}  // namespace
+}  // namespace baton::orchestrator
