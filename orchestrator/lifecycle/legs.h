@@ -9,9 +9,12 @@
 
 namespace baton::orchestrator {
 
+class ServedRequest;
+
 // One upstream exchange of a request, and what came of it. Shared by the request and the coroutine
 // that runs the leg, both on the same thread; the coroutine ends soon after `cancel` is emitted.
 struct Leg {
+  ServedRequest* owner = nullptr;  // null: the request is gone
   Stage stage = Stage::kDecode;
   std::shared_ptr<const PodEntry> pod;
   asio::cancellation_signal cancel;

@@ -67,11 +67,25 @@ ServedRequest::ServedRequest(ThreadContext& context, const ModelTarget& target,
 
 ServedRequest::~ServedRequest() {
   stop_waiting();
+  disown_legs();
   --context_.open_requests;
   pool_.metrics.open_requests.Decrement();
 }
 
 Task<void> ServedRequest::run() {
+  try {
+    co_await live();
+  } catch (...) {  // a defect of ours: the server answers for it
+    exchange_.on_client_gone([] {});
+    for (const auto& leg : running_) {
+      leg->cancelled = true;
+      leg->cancel.emit(asio::cancellation_type::terminal);
+    }
+    throw;
+  }
+}
+
+Task<void> ServedRequest::live() {
   exchange_.on_client_gone([this] { on_client_gone(); });
   carry_out(client_gone_ ? policy_.client_left() : policy_.start(Clock::now()));
   while (!verdict_) {
@@ -82,7 +96,7 @@ Task<void> ServedRequest::run() {
   stop_waiting();
   co_await answer();
   exchange_.on_client_gone([] {});
-  while (legs_running_ > 0) co_await sleep_until(TimePoint::max());
+  while (!running_.empty()) co_await sleep_until(TimePoint::max());
   settle();
 }
 
@@ -106,12 +120,19 @@ void ServedRequest::look() {
   }
 }
 
-void ServedRequest::on_leg_ended(std::shared_ptr<Leg> leg, const std::exception_ptr& failure) {
-  --legs_running_;
-  wake();
+void ServedRequest::on_leg_ended(const std::shared_ptr<Leg>& leg,
+                                 const std::exception_ptr& failure) {
+  if (leg->owner == nullptr) return;
+  ServedRequest& self = *leg->owner;
+  std::erase(self.running_, leg);
+  self.wake();
   if (leg->cancelled) return;
-  if (failure) leg->error = Error{ErrorCode::kInternal, Stage::kRouter, message_of(failure), true};
-  (leg == prefill_ ? prefill_ended_ : decode_ended_) = true;
+  if (failure) leg->error = Error{ErrorCode::kInternal, leg->stage, message_of(failure), true};
+  (leg == self.prefill_ ? self.prefill_ended_ : self.decode_ended_) = true;
+}
+
+void ServedRequest::disown_legs() {
+  for (const auto& leg : running_) leg->owner = nullptr;
 }
 
 void ServedRequest::on_client_gone() {
@@ -164,6 +185,7 @@ LegSteps ServedRequest::seek_plan(PlanScope scope) {
   if (!plan) return policy_.no_plan(std::move(plan.error()));
   plan_ = std::move(*plan);
   account_ = pool_.planner.commit(plan_, wanted_, began);
+  if (prefill_response_.status == 200) account_.prefill.finish();  // its work is done
   plan_time_ = Clock::now() - began;
   pool_.metrics.plan_seconds.Observe(to_seconds(plan_time_));
   return policy_.planned(plan_.kind);
@@ -172,12 +194,13 @@ LegSteps ServedRequest::seek_plan(PlanScope scope) {
 void ServedRequest::send_leg(Stage stage) {
   const bool is_prefill = stage == Stage::kPrefill;
   auto leg = std::make_shared<Leg>();
+  leg->owner = this;
   leg->stage = stage;
   leg->pod = is_prefill ? plan_.prefill : plan_.decode;
   (is_prefill ? prefill_ : decode_) = leg;
-  const adapters::PrefillResponse* prefill =
-      plan_.kind == PlanKind::kSplit && prefill_response_.status == 200 ? &prefill_response_
-                                                                        : nullptr;
+  const bool has_answer = pool_.connector.dispatch() == adapters::Dispatch::kSequential &&
+                          plan_.kind == PlanKind::kSplit && prefill_response_.status == 200;
+  const adapters::PrefillResponse* prefill = has_answer ? &prefill_response_ : nullptr;
   Result<adapters::LegRequest> wanted =
       is_prefill ? pool_.connector.prefill_leg(request_, plan_, key_)
                  : pool_.connector.decode_leg(request_, plan_, key_, prefill);
@@ -192,12 +215,12 @@ void ServedRequest::send_leg(Stage stage) {
   sent.fields = leg_fields(*wanted);
   sent.body = std::move(wanted->body);
   const Bytes whole_up_to = is_prefill ? kWholeAnswer : context_.config().limits.stream_buffer;
-  ++legs_running_;
-  asio::co_spawn(context_.io(), run_leg(pool_.client.get(), leg, std::move(sent), whole_up_to),
-                 asio::bind_cancellation_slot(leg->cancel.slot(),
-                                              [this, leg](const std::exception_ptr& failure) {
-                                                on_leg_ended(leg, failure);
-                                              }));
+  running_.push_back(leg);
+  asio::co_spawn(
+      context_.io(), run_leg(pool_.client.get(), leg, std::move(sent), whole_up_to),
+      asio::bind_cancellation_slot(leg->cancel.slot(), [leg](const std::exception_ptr& failure) {
+        on_leg_ended(leg, failure);
+      }));
 }
 
 http::Fields ServedRequest::leg_fields(const adapters::LegRequest& leg) const {
@@ -265,7 +288,7 @@ LegSteps ServedRequest::judge_prefill() {
     return policy_.prefill_failed(std::move(*failure), now);
   }
   pool_.metrics.prefill_seconds.Observe(to_seconds(now - prefill_->sent_at));
-  account_.prefill.prefill_done();
+  account_.prefill.finish();
   prefill_usage_ = read_usage(prefill_->body);
   if (prefill_usage_) pool_.learn_ratio(prompt_bytes_, prefill_usage_->prompt);
   prefill_response_.status = 200;
@@ -295,7 +318,9 @@ std::optional<LegFailure> ServedRequest::failure_of(const Leg& leg) {
     if (failure.error.stage != Stage::kHandoff) failure.error.stage = leg.stage;
     failure.error.retryable = true;
     last_failure_ = leg.pod->pod.name + ": " + failure.error.message;
-    load.consecutive_errors.fetch_add(1, std::memory_order_relaxed);
+    if (leg.sent_at != TimePoint{}) {
+      load.consecutive_errors.fetch_add(1, std::memory_order_relaxed);
+    }
   } else {
     failure.error = pool_.connector.read_error(leg.status, leg.body, leg.stage);
     failure.clients_fault = leg.status < 500 && !failure.error.retryable;

@@ -44,16 +44,18 @@ class ServedRequest {
       asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, asio::io_context::executor_type>;
 
   // The coroutine sleeps on `alarm_` until something happened, then looks what it was.
+  [[nodiscard]] Task<void> live();
   [[nodiscard]] Task<void> sleep_until(TimePoint time);
   void wake() { alarm_.cancel(); }
   void look();
-  void on_leg_ended(std::shared_ptr<Leg> leg, const std::exception_ptr& failure);
+  static void on_leg_ended(const std::shared_ptr<Leg>& leg, const std::exception_ptr& failure);
   void on_client_gone();
 
   // Steps of the policy.
   void carry_out(LegSteps steps);
   [[nodiscard]] LegSteps seek_plan(PlanScope scope);
   void send_leg(Stage stage);
+  void disown_legs();
   void cancel_prefill();
   void cancel_decode();
   void release_blocks();
@@ -97,8 +99,8 @@ class ServedRequest {
   adapters::PrefillResponse prefill_response_;
   std::shared_ptr<Leg> prefill_;  // the current one of each; null: none
   std::shared_ptr<Leg> decode_;
-  std::shared_ptr<Leg> refused_;  // whose answer is passed on to the client
-  int legs_running_ = 0;          // cancelled ones too
+  std::shared_ptr<Leg> refused_;               // whose answer is passed on to the client
+  std::vector<std::shared_ptr<Leg>> running_;  // cancelled ones too
 
   Timer alarm_;
   TimePoint alarm_at_ = TimePoint::max();

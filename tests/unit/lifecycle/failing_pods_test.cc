@@ -246,18 +246,46 @@ TEST_F(FailingPodsTest, ABodyThatIsCutIsCutForTheClientToo) {
   EXPECT_THAT(call->body, Not(HasSubstr("data:")));
 }
 
-TEST_F(FailingPodsTest, ErrorsInARowAreCountedAndForgotten) {
-  d1->stop();
-  first_of(*p0, *p1, Script{});
-  for (int i = 0; i < 4; ++i) expect_answered(router.chat());
-  EXPECT_EQ(router.load(*d0).consecutive_errors, 0);
-  const int failed = router.load(*d1).consecutive_errors;
-  for (int i = 0; i < 2; ++i) {
-    d0->will_refuse(500, "");
-    const auto call = router.chat();
+TEST_F(FailingPodsTest, AnAnswerThatIsCutBeforeTheClientHadAnyOfItIsAskedForAgain) {
+  BrokenPod broken(router.io,
+                   "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+                   "content-length: 100\r\n\r\n{\"choices\":[");
+  d0->move_to(broken.port());
+  router.publish();
+  for (int i = 0; i < 4; ++i) {
+    const auto call = router.chat(false);
     ASSERT_TRUE(router.finish(*call));
+    EXPECT_EQ(call->status, 200U) << call->body;
+    EXPECT_EQ(call->body, expected_body("hello"));
   }
-  EXPECT_GE(router.load(*d1).consecutive_errors, failed);
+  EXPECT_EQ(d1->requests.size(), 4U);
+  EXPECT_EQ(router.load(*d0).consecutive_errors, broken.connections());
+}
+
+TEST_F(FailingPodsTest, AnAnswerThatIsNotHttpIsAFailedLeg) {
+  BrokenPod broken(router.io, "220 smtp.example.org ready\r\n\r\n");
+  p0->move_to(broken.port());
+  router.publish();
+  for (int i = 0; i < 4; ++i) expect_answered(router.chat());
+  EXPECT_EQ(p1->requests.size(), 4U);
+}
+
+TEST(OnePair, ErrorsInARowAreCountedAndForgotten) {
+  Router router;
+  router.add_pod("p0", Role::kPrefill);
+  TestPod& decode = router.add_pod("d0", Role::kDecode);
+  router.publish();
+  for (int i = 0; i < LegPolicy::kMaxAttempts; ++i) decode.will_refuse(503, kDecodeFailed);
+  const auto failed = router.chat();
+  ASSERT_TRUE(router.finish(*failed));
+  EXPECT_EQ(failed->status, 503U);
+  EXPECT_EQ(json::parse(failed->body).at("error").at("stage"), "decode");
+  EXPECT_EQ(router.load(decode).consecutive_errors, LegPolicy::kMaxAttempts);
+  EXPECT_EQ(router.metric(R"(baton_retries_refused_total{pool="chat"})"), 1);
+  const auto good = router.chat();
+  ASSERT_TRUE(router.finish(*good));
+  EXPECT_EQ(good->status, 200U);
+  EXPECT_EQ(router.load(decode).consecutive_errors, 0);
 }
 
 TEST(WithoutPods, TheRequestWaitsForOne) {

@@ -74,6 +74,8 @@ TEST_F(LeavingClientsTest, InTheStreamTheDecodePodIsStopped) {
   decode->will(Script{.kind = Kind::kFlood, .flood_bytes = std::size_t{1} << 40});
   const auto call = router.chat();
   ASSERT_TRUE(router.run_until([&] { return call->body.size() > 100000; }));
+  EXPECT_EQ(router.load(*prefill).in_flight, 0) << "the prefill pod is done with it";
+  EXPECT_EQ(router.load(*decode).in_flight, 1);
   leave(*call);
   expect_over(*call);
   EXPECT_EQ(decode->left, 1);

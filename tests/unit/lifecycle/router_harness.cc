@@ -6,7 +6,9 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/read_until.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -202,6 +204,33 @@ Task<void> TestPod::flood(TestPod* pod, http::Exchange* exchange, std::size_t by
   }
   (void)co_await exchange->write("data: [DONE]\n\n");
   (void)co_await exchange->finish();
+}
+
+BrokenPod::BrokenPod(asio::io_context& io, std::string bytes)
+    : acceptor_(io, {asio::ip::make_address("127.0.0.1"), 0}), bytes_(std::move(bytes)) {
+  asio::co_spawn(io, serve(this), [](const std::exception_ptr&) {});
+}
+
+Task<void> BrokenPod::serve(BrokenPod* pod) {
+  for (;;) {
+    auto [failed, socket] =
+        co_await pod->acceptor_.async_accept(asio::as_tuple(asio::use_awaitable));
+    if (failed) co_return;
+    ++pod->connections_;
+    std::string request;
+    auto until = asio::dynamic_buffer(request);
+    (void)co_await asio::async_read_until(socket, until, "\r\n\r\n",
+                                          asio::as_tuple(asio::use_awaitable));
+    (void)co_await asio::async_write(socket, asio::buffer(pod->bytes_),
+                                     asio::as_tuple(asio::use_awaitable));
+    socket.shutdown(asio::ip::tcp::socket::shutdown_send);
+    while (true) {  // what still comes would otherwise reset the connection
+      char rest[4096];
+      const auto [end, size] =
+          co_await socket.async_read_some(asio::buffer(rest), asio::as_tuple(asio::use_awaitable));
+      if (end) break;
+    }
+  }
 }
 
 std::string Call::field(std::string_view name) const {

@@ -2,6 +2,7 @@
 
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <deque>
 #include <functional>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "orchestrator/lifecycle/leg_policy.h"
 #include "orchestrator/lifecycle/request_life.h"
 
 namespace baton::orchestrator::testing {
@@ -39,7 +41,7 @@ struct Script {
     kCutStream,   // begins the stream, then closes the connection in the middle of an event
     kEndEarly,    // ends the stream in order but without [DONE]
     kErrorEvent,  // an error event of the engine's own, then closes
-    kCutBody,     // a body shorter than its Content-Length
+    kCutBody,     // a body of unknown length, cut short
     kFlood,       // a stream of `flood_bytes`, counted in TestPod::flooded as they are taken
   };
   Kind kind = Kind::kAnswer;
@@ -56,6 +58,7 @@ class TestPod {
   TestPod(asio::io_context& io, std::string name, Role role, std::uint32_t index);
 
   [[nodiscard]] std::shared_ptr<const PodEntry> entry() const;
+  void move_to(std::uint16_t port) { port_ = port; }  // of somebody else
   [[nodiscard]] const std::string& name() const { return name_; }
   void will(Script script) { scripts_.push_back(std::move(script)); }
   void will(Script::Kind kind) { will(Script{.kind = kind}); }
@@ -87,6 +90,21 @@ class TestPod {
   std::uint16_t port_ = 0;
   std::deque<Script> scripts_;
   std::unique_ptr<http::Server> server_;
+};
+
+// Answers every connection with the same bytes and closes it, as a pod that dies while it sends.
+class BrokenPod {
+ public:
+  BrokenPod(asio::io_context& io, std::string bytes);
+  [[nodiscard]] std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
+  [[nodiscard]] int connections() const { return connections_; }
+
+ private:
+  static Task<void> serve(BrokenPod* pod);
+
+  asio::ip::tcp::acceptor acceptor_;
+  std::string bytes_;
+  int connections_ = 0;
 };
 
 // What TestPod streams for its text, byte for byte; and what it answers without a stream.

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "adapters/engines/baton/baton_connector.h"
 #include "tests/unit/lifecycle/router_harness.h"
@@ -131,6 +132,56 @@ TEST_F(SequentialTest, AClientThatLeavesStopsTheLegThatRuns) {
   ASSERT_TRUE(router.finish(*call));
   ASSERT_TRUE(router.run_until([&] { return prefill->left == 1; }));
   EXPECT_TRUE(decode->requests.empty());
+}
+
+// A connector with a defect that shows when a leg runs already.
+class DefectiveConnector final : public adapters::Connector {
+ public:
+  [[nodiscard]] std::string_view name() const override { return "defective"; }
+  [[nodiscard]] adapters::Dispatch dispatch() const override {
+    return adapters::Dispatch::kConcurrent;
+  }
+  [[nodiscard]] std::string refuses_split(const OpenAiRequest&) const override { return {}; }
+  [[nodiscard]] Result<adapters::LegRequest> prefill_leg(
+      const OpenAiRequest& request, const Plan& plan,
+      const adapters::HandoffKey& key) const override {
+    return baton_.prefill_leg(request, plan, key);
+  }
+  [[nodiscard]] Result<adapters::LegRequest> decode_leg(
+      const OpenAiRequest&, const Plan&, const adapters::HandoffKey&,
+      const adapters::PrefillResponse*) const override {
+    throw std::runtime_error("defect");
+  }
+  [[nodiscard]] adapters::LegAction on_leg_failure(const Error&) const override {
+    return adapters::LegAction::kFail;
+  }
+  [[nodiscard]] adapters::LegRequest release(const Plan&,
+                                             const adapters::HandoffKey&) const override {
+    return {};
+  }
+  [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg) const override {
+    return baton_.read_error(status, body, leg);
+  }
+  [[nodiscard]] std::string facts_target() const override { return {}; }
+  [[nodiscard]] Result<EngineFacts> read_facts(std::string_view) const override {
+    return EngineFacts();
+  }
+
+ private:
+  adapters::BatonConnector baton_;
+};
+
+TEST(Defect, ARequestThatFailsInTheRouterLeavesNoLegBehind) {
+  DefectiveConnector connector;
+  Router router(Router::default_pool(), true, &connector);
+  TestPod& prefill = router.add_pod("p0", Role::kPrefill);
+  router.add_pod("d0", Role::kDecode);
+  router.publish();
+  prefill.will(Kind::kHang);
+  const auto call = router.chat();
+  ASSERT_TRUE(router.finish(*call));
+  EXPECT_EQ(call->status, 500U);
+  ASSERT_TRUE(router.run_until([&] { return prefill.open == 0; }));
 }
 
 }  // namespace
