@@ -50,7 +50,6 @@ class Pod {
     return options_.served_model_names;
   }
   [[nodiscard]] const EngineStats& stats() const { return engine_->stats(); }
-  [[nodiscard]] const kv::Node* node() const { return node_.get(); }
 
   // Takes nothing new; `drained` runs when every answer has been sent and no lease holds a block,
   // for which it waits no longer than a lease can last.

@@ -126,7 +126,7 @@ http::Task<void> PodApi::release_lease(http::Exchange& exchange, std::string_vie
   const auto transfer = Id128::parse(id);
   if (!transfer) {
     co_return co_await send_error(exchange,
-                                  Error{ErrorCode::kInvalidArgument, Stage::kHandoff,
+                                  Error{ErrorCode::kInvalidArgument, Stage::kRouter,
                                         "a lease is named by 32 hex digits", false, "transfer_id"});
   }
   if (parts_.node != nullptr) parts_.node->release(*transfer);
