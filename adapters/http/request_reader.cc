@@ -5,6 +5,8 @@
 namespace baton::adapters::http {
 namespace {
 
+// What a connection keeps of its last body's memory.
+constexpr std::size_t kKeptBody = 4096;
 // A declared length is believed only so far before its bytes came.
 constexpr std::size_t kFirstBodySpace = 256 << 10;
 
@@ -29,6 +31,7 @@ void RequestReader::reset() {
   chunks_ = {};
   head_ = {};
   request_.body.clear();
+  if (request_.body.capacity() > kKeptBody) request_.body.shrink_to_fit();  // it may idle for long
 }
 
 std::size_t RequestReader::take(std::string_view input) {

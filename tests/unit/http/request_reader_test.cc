@@ -309,6 +309,16 @@ TEST(RequestReaderTest, DoesNotBelieveADeclaredLength) {
   EXPECT_LE(reader.body_space().size(), 256u << 10);
 }
 
+TEST(RequestReaderTest, KeepsNoLargeBodyBetweenRequests) {
+  ServerLimits limits;
+  RequestReader reader(limits);
+  reader.take("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+  reader.take(std::string(1'000'000, 'a'));
+  ASSERT_EQ(reader.state(), RequestReader::State::kComplete);
+  reader.reset();
+  EXPECT_LE(reader.request().body.capacity(), 4096u);
+}
+
 TEST(RequestReaderTest, LowersFieldNamesAndTrimsValues) {
   RequestReader reader(small_limits());
   reader.take("GET /x?y=z HTTP/1.1\r\nHost: h\r\nX-Request-ID: \t a b \t\r\n\r\n");
