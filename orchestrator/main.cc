@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   int exit_code = 0;
   baton::orchestrator::add_serve_command(app, exit_code);
   baton::orchestrator::add_up_command(app, exit_code);
+  baton::orchestrator::add_pod_command(app, exit_code);
   baton::orchestrator::add_make_model_command(app, exit_code);
   baton::orchestrator::add_pod_command(app, exit_code);
   baton::orchestrator::add_check_command(app, exit_code);

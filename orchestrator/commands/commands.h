@@ -10,6 +10,7 @@ namespace baton::orchestrator {
 // as the subcommand; the list that `baton --help` shows is in main.cc.
 void add_serve_command(CLI::App& app, int& exit_code);
 void add_up_command(CLI::App& app, int& exit_code);
+void add_pod_command(CLI::App& app, int& exit_code);
 void add_make_model_command(CLI::App& app, int& exit_code);
 void add_pod_command(CLI::App& app, int& exit_code);
 void add_check_command(CLI::App& app, int& exit_code);

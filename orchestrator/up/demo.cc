@@ -95,6 +95,10 @@ std::string kilobytes(double bytes) {
   return fmt::format("{:.1f} KiB", bytes / (1 << 10));
 }
 
+std::string counted(double count, const char* thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
 void print_row(const char* name, const std::string& text) {
   std::printf("%s%-10s%s\n", kIndent, name, text.c_str());
 }
@@ -106,6 +110,7 @@ void print_text(std::string text) {
       text, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7F; }, '.');
   const char* name = "text";
   std::string_view rest = text;
+  rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
   do {
     std::size_t length = std::min(rest.size(), kTextColumns);
     if (length < rest.size()) {
@@ -125,11 +130,11 @@ void print_answer(const StreamedAnswer& answer) {
                                   answer.cached_tokens));
   print_row("pods", (answer.prefill_pod.empty() ? "none" : answer.prefill_pod) + " -> " +
                         answer.decode_pod);
-  print_row("KV moved",
-            fmt::format("{} in {} blocks by {}; {} blocks were there already",
-                        kilobytes(number(timing, "kv_bytes")), number(timing, "kv_blocks"),
-                        timing.value("transport", std::string("nothing")),
-                        number(timing, "kv_held_blocks")));
+  print_row("KV moved", fmt::format("{} in {} by {}; the decode pod had {} already",
+                                    kilobytes(number(timing, "kv_bytes")),
+                                    counted(number(timing, "kv_blocks"), "block"),
+                                    timing.value("transport", std::string("nothing")),
+                                    counted(number(timing, "kv_held_blocks"), "block")));
   const int steps = std::max(1, answer.completion_tokens - 1);
   print_row("time", fmt::format("queue {}, prefill {}, exposed transfer {}, first decode step {}",
                                 milliseconds(number(timing, "prefill_pod_queue_ms")),

@@ -68,24 +68,25 @@ std::uint16_t Supervisor::port_of(const std::string& name) const {
 }
 
 void Supervisor::on_line(Child& child, std::string_view line) {
-  if (child.port != 0) {
+  const std::string ready = "baton pod " + child.plan.name + " ready: http://";
+  if (line.starts_with(ready)) {
+    on_ready(child, line.substr(ready.size()));
+  } else if (child.port != 0) {
     say(child, line);
   } else {
     child.first_lines.emplace_back(line);
     if (child.first_lines.size() > kKeptLines) child.first_lines.pop_front();
   }
-  if (!child.ready) on_ready(child, line);
 }
 
-// "baton pod NAME ready: http://HOST:PORT role …"
-void Supervisor::on_ready(Child& child, std::string_view line) {
-  const std::string begin = "baton pod " + child.plan.name + " ready: http://";
-  if (!line.starts_with(begin)) return;
-  line = line.substr(0, line.find(' ', begin.size()));
-  line.remove_prefix(line.rfind(':') + 1);
-  const auto parsed = std::from_chars(line.data(), line.data() + line.size(), child.port);
-  child.ready = parsed.ec == std::errc{};
-  for (const std::string& first : child.first_lines) say(child, first);
+// `address`: "HOST:PORT role …". The line itself is not shown: the router says when it sees the
+// pod.
+void Supervisor::on_ready(Child& child, std::string_view address) {
+  address = address.substr(0, address.find(' '));
+  address.remove_prefix(address.rfind(':') + 1);
+  std::from_chars(address.data(), address.data() + address.size(), child.port);
+  child.ready = child.port != 0;
+  for (const std::string& line : child.first_lines) say(child, line);
   child.first_lines.clear();
   const bool all = std::ranges::all_of(children_, [](const auto& other) { return other->ready; });
   if (all && !std::exchange(was_ready_, true)) hooks_.all_ready();

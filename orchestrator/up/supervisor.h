@@ -61,7 +61,7 @@ class Supervisor {
 
   [[nodiscard]] Result<void> launch(Child& child);
   void on_line(Child& child, std::string_view line);
-  void on_ready(Child& child, std::string_view line);
+  void on_ready(Child& child, std::string_view address);
   void wait_for_children();
   void reap();
   void on_exit(Child& child, int status);
