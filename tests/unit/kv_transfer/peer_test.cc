@@ -1,0 +1,139 @@
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "kv_transfer/node.h"
+#include "tests/unit/kv_transfer/node_fixture.h"
+
+extern char** environ;
+
+namespace baton::kv {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr TransferId kTransfer{1, 2};
+
+// Another process, killed at the latest by the destructor.
+class Child {
+ public:
+  explicit Child(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), KV_PEER_PATH);
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    int ends[2];
+    EXPECT_EQ(::pipe(ends), 0);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    ::posix_spawn_file_actions_addclose(&actions, ends[0]);
+    EXPECT_EQ(::posix_spawn(&pid_, KV_PEER_PATH, &actions, nullptr, argv.data(), environ), 0);
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::close(ends[1]);
+    output_ = ends[0];
+  }
+  ~Child() {
+    kill();
+    ::close(output_);
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  // The next line that starts with what the test waits for; empty: none came in 20 s.
+  std::string line() {
+    std::string text;
+    pollfd readable{output_, POLLIN, 0};
+    while (::poll(&readable, 1, 20000) > 0) {
+      char byte = 0;
+      if (::read(output_, &byte, 1) != 1) break;
+      if (byte == '\n') return text;
+      text += byte;
+    }
+    return {};
+  }
+  void signal(int number) { ::kill(pid_, number); }
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  int output_ = -1;
+};
+
+class TwoProcesses : public testing::TestWithParam<std::string> {
+ protected:
+  NodeOptions options(const std::string& engine) {
+    NodeOptions options = test_options(engine, GetParam());
+    options.heartbeat = milliseconds(50);
+    return options;
+  }
+};
+
+TEST_P(TwoProcesses, AProducerKilledInMidTransferIsUnavailable) {
+  Child producer({"produce", GetParam()});
+  const std::string address = producer.line();
+  ASSERT_FALSE(address.empty());
+  NodeOptions patient = options("consumer");
+  patient.heartbeat = seconds(5);  // so that what is found is the broken connection
+  const auto consumer = start_node(patient, 512);
+  const auto collector = std::make_shared<Collector>(*consumer);
+  consumer->receive(request_to(address, "producer", kTransfer), collector);
+  ASSERT_TRUE(collector->wait_for_blocks(1));
+  const auto killed_at = Clock::now();
+  producer.kill();
+  EXPECT_EQ(collector->result().error().code, ErrorCode::kUnavailable);
+  RecordProperty("ms_to_error", static_cast<int>(to_ms(Clock::now() - killed_at)));
+  EXPECT_TRUE(eventually([&] { return consumer->arena().counts().used == 0; }));
+}
+
+TEST_P(TwoProcesses, AProducerThatFallsSilentIsUnavailable) {
+  Child producer({"produce", GetParam()});
+  const std::string address = producer.line();
+  ASSERT_FALSE(address.empty());
+  const auto consumer = start_node(options("consumer"), 512);
+  const auto collector = std::make_shared<Collector>(*consumer);
+  consumer->receive(request_to(address, "producer", kTransfer), collector);
+  ASSERT_TRUE(collector->wait_for_blocks(1));
+  producer.signal(SIGSTOP);
+  EXPECT_EQ(collector->result().error().code, ErrorCode::kUnavailable);
+  producer.kill();
+  EXPECT_TRUE(eventually([&] { return consumer->arena().counts().used == 0; }));
+}
+
+TEST_P(TwoProcesses, AReaderThatIsKilledLeavesTheLeaseToTheNext) {
+  const auto producer = start_node(options("producer"), 64);
+  std::mt19937_64 rng(1);
+  producer->open_lease(kTransfer, 64 * 32, 0);
+  for (int i = 0; i < 32; ++i) {
+    producer->publish(kTransfer, {make_block(producer->arena(), rng, i * 64, kTestSlotBytes)});
+  }
+  Child reader({"consume", GetParam(), producer->address()});
+  ASSERT_EQ(reader.line(), "reading");
+  reader.kill();
+  const auto consumer = start_node(options("second consumer"), 64);
+  const auto collector = std::make_shared<Collector>(*consumer);
+  consumer->receive(request_to(producer->address(), "producer", kTransfer), collector);
+  producer->seal(kTransfer);
+  const auto result = collector->result();
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  EXPECT_EQ(result->blocks, 32);
+  EXPECT_TRUE(eventually([&] { return producer->arena().counts().pinned == 0; }));
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, TwoProcesses, testing::Values("shm", "ucx"),
+                         [](const auto& parameter) { return parameter.param; });
+
+}  // namespace
+}  // namespace baton::kv

@@ -1,0 +1,193 @@
+#include "kv_transfer/transport.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "kv_transfer/arena.h"
+#include "kv_transfer/loop.h"
+#include "kv_transfer/shm_transport.h"
+#include "kv_transfer/ucx_transport.h"
+#include "tests/unit/kv_transfer/node_fixture.h"
+
+namespace baton::kv {
+namespace {
+
+using std::chrono::seconds;
+
+// An owner and a reader on the test's own thread, without the control service between them.
+class TransportTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    arena_ = std::move(*BlockArena::create(Bytes(kTestSlotBytes), 128));
+    other_arena_ = std::move(*BlockArena::create(Bytes(kTestSlotBytes), 1));
+    owner_ = make(*arena_);
+    reader_ = make(*other_arena_);
+  }
+  void TearDown() override {
+    link_.reset();
+    int stopped = 0;
+    owner_->stop([&] { ++stopped; });
+    reader_->stop([&] { ++stopped; });
+    EXPECT_TRUE(run_until([&] { return stopped == 2; }));
+  }
+
+  std::unique_ptr<Transport> make(BlockArena& arena) {
+    auto made = GetParam() == "shm" ? make_shm_transport(loop_, arena)
+                                    : make_ucx_transport(loop_, arena, {});
+    EXPECT_TRUE(made.has_value());
+    return std::move(*made);
+  }
+  template <class Condition>
+  bool run_until(Condition condition) {
+    const auto until = Clock::now() + seconds(10);
+    while (!condition() && Clock::now() < until) loop_->run_one_for(std::chrono::milliseconds(50));
+    return condition();
+  }
+  Result<std::shared_ptr<Link>> connect(const TransportOffer& offer) {
+    std::optional<Result<std::shared_ptr<Link>>> link;
+    reader_->connect(offer, Clock::now() + seconds(5), [&](auto result) { link = result; });
+    EXPECT_TRUE(run_until([&] { return link.has_value(); }));
+    return *link;
+  }
+  void connect() {
+    auto link = connect(owner_->reserve(Clock::now()));
+    ASSERT_TRUE(link.has_value()) << link.error().message;
+    link_ = *link;
+  }
+  // Blocks of a lease that stands: published, and pinned as a Node does it.
+  std::vector<BlockDescriptor> offer_blocks(TransferId id, int count) {
+    std::vector<BlockDescriptor> blocks;
+    for (int i = 0; i < count; ++i) {
+      blocks.push_back(make_block(*arena_, rng_, i * 64,
+                                  static_cast<std::uint32_t>(1 + rng_() % kTestSlotBytes)));
+      EXPECT_TRUE(arena_->pin(blocks.back().slot));
+    }
+    owner_->publish(id, blocks);
+    return blocks;
+  }
+  // Fetches one block and returns how it ended.
+  Result<void> fetch_one(TransferId id, std::uint32_t index, SlotRef remote, std::size_t bytes) {
+    std::vector<std::byte> into(bytes);
+    std::optional<Result<void>> result;
+    link_->fetch(id, {{.index = index, .remote = remote, .into = into}},
+                 [&](std::uint32_t, Result<void> end) { result = end; });
+    EXPECT_TRUE(run_until([&] { return result.has_value(); }));
+    return *result;
+  }
+
+  const TransferId id_{5, 6};
+  Loop loop_ = std::make_shared<boost::asio::io_context>(1);
+  std::mt19937_64 rng_{7};
+  std::unique_ptr<BlockArena> arena_;
+  std::unique_ptr<BlockArena> other_arena_;
+  std::unique_ptr<Transport> owner_;
+  std::unique_ptr<Transport> reader_;
+  std::shared_ptr<Link> link_;
+};
+
+TEST_P(TransportTest, FetchesInAnyOrderMoreThanCanBeUnderWay) {
+  connect();
+  const auto blocks = offer_blocks(id_, 128);
+  std::vector<std::vector<std::byte>> into;
+  std::vector<BlockRead> reads;
+  for (std::uint32_t i = 0; i < blocks.size(); ++i) into.emplace_back(blocks[i].bytes);
+  for (std::uint32_t i = 0; i < blocks.size(); ++i) reads.push_back({i, blocks[i].slot, into[i]});
+  std::ranges::shuffle(reads, rng_);
+  std::vector<int> reported(blocks.size());
+  std::size_t done = 0;
+  link_->fetch(id_, reads, [&](std::uint32_t index, Result<void> result) {
+    EXPECT_TRUE(result.has_value());
+    ++reported[index];
+    ++done;
+  });
+  ASSERT_TRUE(run_until([&] { return done == blocks.size(); }));
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    EXPECT_EQ(reported[i], 1);
+    EXPECT_EQ(checksum_of(into[i]), blocks[i].checksum);
+  }
+}
+
+TEST_P(TransportTest, ABlockOfAnotherGenerationIsStale) {
+  connect();
+  const auto blocks = offer_blocks(id_, 1);
+  SlotRef next = blocks[0].slot;
+  ++next.generation;
+  EXPECT_EQ(fetch_one(id_, 0, next, blocks[0].bytes).error().code, ErrorCode::kStale);
+  EXPECT_TRUE(fetch_one(id_, 0, blocks[0].slot, blocks[0].bytes).has_value());
+
+  owner_->abort(id_);
+  arena_->unpin(blocks[0].slot);
+  arena_->free(blocks[0].slot);
+  (void)make_block(*arena_, rng_, 0, 100);  // somebody else's, in the same slot
+  EXPECT_EQ(fetch_one(id_, 0, blocks[0].slot, blocks[0].bytes).error().code, ErrorCode::kStale);
+}
+
+TEST_P(TransportTest, AClosedLinkReportsEveryPieceOnce) {
+  connect();
+  const auto blocks = offer_blocks(id_, 100);
+  std::vector<std::vector<std::byte>> into;
+  std::vector<BlockRead> reads;
+  for (const BlockDescriptor& block : blocks) into.emplace_back(block.bytes);
+  for (std::uint32_t i = 0; i < blocks.size(); ++i) reads.push_back({i, blocks[i].slot, into[i]});
+  std::vector<int> reported(blocks.size());
+  std::size_t done = 0;
+  link_->fetch(id_, reads, [&](std::uint32_t index, const Result<void>&) {
+    ++reported[index];
+    if (++done == 5) link_->close();
+  });
+  ASSERT_TRUE(run_until([&] { return done == blocks.size(); }));
+  EXPECT_TRUE(std::ranges::all_of(reported, [](int n) { return n == 1; }));
+  EXPECT_TRUE(run_until([&] { return link_->failed(); }));
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, TransportTest, testing::Values("shm", "ucx"),
+                         [](const auto& parameter) { return parameter.param; });
+
+using ShmTransportTest = TransportTest;
+
+TEST_P(ShmTransportTest, ATokenIsGoodOnce) {
+  const TransportOffer offer = owner_->reserve(Clock::now());
+  ASSERT_TRUE(connect(offer).has_value());
+  EXPECT_EQ(connect(offer).error().code, ErrorCode::kUnsupported);
+  TransportOffer guessed = owner_->reserve(Clock::now());
+  guessed.token[0] = guessed.token[0] == '0' ? '1' : '0';
+  EXPECT_EQ(connect(guessed).error().code, ErrorCode::kUnsupported);
+}
+
+TEST_P(ShmTransportTest, AnOwnerThatIsNotOnThisHostIsUnsupported) {
+  TransportOffer offer = owner_->reserve(Clock::now());
+  offer.address += "x";
+  EXPECT_EQ(connect(offer).error().code, ErrorCode::kUnsupported);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shm, ShmTransportTest, testing::Values("shm"),
+                         [](const auto& parameter) { return parameter.param; });
+
+using UcxTransportTest = TransportTest;
+
+TEST_P(UcxTransportTest, WhatTheLeaseDoesNotNameIsNotSent) {
+  connect();
+  const auto blocks = offer_blocks(id_, 2);
+  const auto private_block = make_block(*arena_, rng_, 0, 100);
+  ASSERT_TRUE(arena_->pin(private_block.slot));
+  EXPECT_EQ(fetch_one(id_, 0, private_block.slot, 100).error().code, ErrorCode::kStale);
+  EXPECT_EQ(fetch_one(id_, 2, blocks[0].slot, blocks[0].bytes).error().code, ErrorCode::kStale);
+  EXPECT_EQ(fetch_one({9, 9}, 0, blocks[0].slot, blocks[0].bytes).error().code, ErrorCode::kStale);
+  EXPECT_EQ(fetch_one(id_, 0, blocks[0].slot, blocks[0].bytes + 1).error().code, ErrorCode::kStale);
+}
+
+TEST_P(UcxTransportTest, NobodyListeningIsUnavailable) {
+  TransportOffer offer = owner_->reserve(Clock::now());
+  offer.address = "127.0.0.1:1";
+  EXPECT_EQ(connect(offer).error().code, ErrorCode::kUnavailable);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ucx, UcxTransportTest, testing::Values("ucx"),
+                         [](const auto& parameter) { return parameter.param; });
+
+}  // namespace
+}  // namespace baton::kv
