@@ -134,7 +134,9 @@ class Up {
   void on_ready() {
     const std::string address = to_string(router_->data_endpoint());
     if (!options_.demo) {
-      std::fputs(how_to_talk(address, files_.served_name).c_str(), stdout);
+      std::printf("\nReady: http://%s/v1   model %s", address.c_str(), files_.served_name.c_str());
+      for (const LoraConfig& lora : files_.loras) std::printf(", adapter %s", lora.name.c_str());
+      std::printf("\n\n%s", how_to_talk(address, files_.served_name).c_str());
       std::printf("Admin port: http://%s   Ctrl-C stops everything.\n\n",
                   to_string(router_->admin_endpoint()).c_str());
       std::fflush(stdout);
