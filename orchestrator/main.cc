@@ -36,7 +36,6 @@ int run(int argc, char** argv) {
   baton::orchestrator::add_up_command(app, exit_code);
   baton::orchestrator::add_pod_command(app, exit_code);
   baton::orchestrator::add_make_model_command(app, exit_code);
-  baton::orchestrator::add_pod_command(app, exit_code);
   baton::orchestrator::add_check_command(app, exit_code);
 
   try {
