@@ -6,6 +6,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "adapters/engines/llama_cpp/pod_metrics.h"
 #include "adapters/http/http_metrics.h"
 #include "core/metrics.h"
 #include "kv_transfer/kv_metrics.h"
@@ -62,7 +63,8 @@ std::string metrics_reference() {
   out += section("Router: pods", registry_metrics::kAll);
   out += section("Router: process", admin_metrics::kAll);
   out += section("HTTP server (router and pods)", adapters::http::kHttpMetrics);
-  out += section("Pods: KV hand-off", kv::kKvMetrics);
+  out += section("Pods of Baton", adapters::kPodMetrics);
+  out += section("Pods of Baton: KV hand-off", kv::kKvMetrics);
   return out;
 }
 
