@@ -50,6 +50,19 @@ def wait_until(predicate, seconds=LIMIT, what=None):
         time.sleep(0.02)
 
 
+class Verdict:
+    """True where nothing is left; else it shows what is."""
+
+    def __init__(self, left):
+        self.left = left
+
+    def __bool__(self):
+        return not self.left
+
+    def __repr__(self):
+        return repr(self.left)
+
+
 _handed_out = set()
 
 
@@ -315,17 +328,23 @@ class System:
         answer = httpx.get(f"{self.admin_url}/pods", timeout=LIMIT).json()
         return {pod["name"]: pod for pool in answer["pools"] for pod in pool["pods"]}
 
+    def busy(self):
+        """What still runs, waits or is pinned on the pods that live, and in the router's account."""
+        found = {}
+        for name, pod in self.pods.items():
+            if pod.process.alive():
+                metrics = self.metrics(name)
+                for figure in ("vllm:num_requests_running", "vllm:num_requests_waiting",
+                               "baton_pod_blocks_pinned"):
+                    found[f"{name} {figure}"] = metrics.value(figure)
+        router = self.router_metrics()
+        for figure in ("baton_open_requests", "baton_requests_in_flight"):
+            found[figure] = router.value(figure)
+        return {figure: value for figure, value in found.items() if value != 0}
+
     def quiet(self):
         """Nothing runs, nothing waits and no block is pinned anywhere, and the router knows it."""
-        for name, pod in self.pods.items():
-            if not pod.process.alive():
-                continue
-            metrics = self.metrics(name)
-            for figure in ("vllm:num_requests_running", "vllm:num_requests_waiting",
-                           "baton_pod_blocks_pinned"):
-                if metrics.value(figure) != 0:
-                    return False
-        return self.router_metrics().value("baton_open_requests") == 0
+        return Verdict(self.busy())
 
     def wait_until(self, predicate, seconds=LIMIT, what=None):
         return wait_until(predicate, seconds, what)
