@@ -117,7 +117,7 @@ def test_everything_else_is_not_found(system, path):
     b"GET http://elsewhere/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
     b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00",
+    b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
 ], ids=["no-host", "two-hosts", "length-list", "bad-coding", "two-framings", "absolute-target",
         "connect", "folded-field", "tls"])
 def test_ambiguous_framing_is_refused_and_closes(system, raw):
