@@ -81,6 +81,7 @@ Result<void> Pod::load() {
       [api = api_.get()](http::Exchange& exchange) { return api->handle(exchange); });
   if (!server) return std::unexpected(server.error());
   server_ = std::move(*server);
+  pod_metrics_->watch(server_->stats());
   return {};
 }
 

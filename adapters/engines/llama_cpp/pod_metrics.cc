@@ -64,6 +64,10 @@ void PodMetrics::finished(FinishReason reason) {
 
 void PodMetrics::slow_client() { slow_clients_.Increment(); }
 
+void PodMetrics::watch(const http::ServerStats& server) {
+  http_.emplace(registry_, std::vector{&server});
+}
+
 void PodMetrics::raise_to(prometheus::Counter& counter, std::int64_t value) {
   const double behind = static_cast<double>(value) - counter.Value();
   if (behind > 0) counter.Increment(behind);
@@ -71,13 +75,15 @@ void PodMetrics::raise_to(prometheus::Counter& counter, std::int64_t value) {
 
 std::string PodMetrics::lora_info(const Engine& engine, double now) const {
   const auto [running, waiting] = engine.running_and_waiting_loras();
+  // Written here, not registered: a registered series would stay for every set of adapters ever
+  // seen.
   return fmt::format(
-      "# HELP vllm:lora_requests_info Adapters with a running or waiting request.\n"
+      "# HELP vllm:lora_requests_info {}\n"
       "# TYPE vllm:lora_requests_info gauge\n"
       "vllm:lora_requests_info{{max_lora=\"{}\",model_name=\"{}\",running_lora_adapters=\"{}\","
       "waiting_lora_adapters=\"{}\"}} {:.3f}\n",
-      engine.options().loras.size(), label_value(model_name_), joined(running), joined(waiting),
-      now);
+      spec_of("vllm:lora_requests_info").help, engine.options().loras.size(),
+      label_value(model_name_), joined(running), joined(waiting), now);
 }
 
 std::string PodMetrics::expose(const Engine& engine, double now) {
@@ -103,6 +109,7 @@ std::string PodMetrics::expose(const Engine& engine, double now) {
   gauge("baton_pod_blocks_pinned", {}).Set(static_cast<double>(stats.blocks_pinned.load()));
   raise_to(counter("baton_pod_steps_total", {}), stats.steps.load());
   raise_to(counter("baton_pod_requests_cancelled_total", {}), stats.requests_cancelled.load());
+  if (http_) http_->update();
   return registry_.expose() + lora_info(engine, now);
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "adapters/engines/llama_cpp/engine.h"
+#include "adapters/http/http_metrics.h"
 #include "core/metrics.h"
 
 namespace baton::adapters {
@@ -63,6 +65,11 @@ inline constexpr MetricSpec kPodMetrics[] = {
      "Requests that ended with an answer.",
      "model_name,finished_reason",
      {}},
+    {"vllm:lora_requests_info",
+     MetricType::kGauge,
+     "Adapters with a running or waiting request, as labels; the value is the time.",
+     "max_lora,model_name,running_lora_adapters,waiting_lora_adapters",
+     {}},
     {"baton_pod_blocks", MetricType::kGauge, "Slots of the block store.", "", {}},
     {"baton_pod_blocks_used", MetricType::kGauge, "Slots that hold KV.", "", {}},
     {"baton_pod_blocks_pinned",
@@ -93,6 +100,8 @@ class PodMetrics {
   void next_token(Duration since_last);
   void finished(FinishReason reason);
   void slow_client();
+  // The server whose counts are exposed too; it outlives this.
+  void watch(const http::ServerStats& server);
 
   // Text exposition of the whole registry, with the engine's figures as they are now. `now` is Unix
   // time: vLLM's value of lora_requests_info, by which readers take the newest series.
@@ -105,6 +114,7 @@ class PodMetrics {
   [[nodiscard]] std::string lora_info(const Engine& engine, double now) const;
 
   Metrics& registry_;
+  std::optional<http::HttpMetrics> http_;
   std::string model_name_;
   prometheus::Histogram& first_token_;
   prometheus::Histogram& inter_token_;
