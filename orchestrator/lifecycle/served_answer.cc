@@ -173,7 +173,8 @@ http::Fields ServedRequest::answer_fields(const Leg& leg) const {
   if (!context_.config().expose_plan) return fields;
   if (plan_.prefill) fields.emplace_back("x-baton-prefill", plan_.prefill->pod.name);
   fields.emplace_back("x-baton-decode", plan_.decode->pod.name);
-  fields.emplace_back("x-baton-timing", timing_with_plan(leg.timing, plan_time_, prefill_response_.body));
+  fields.emplace_back("x-baton-timing",
+                      timing_with_plan(leg.timing, plan_time_, prefill_response_.body));
   if (head_.explain) fields.emplace_back("x-baton-plan", explain_json(plan_));
   return fields;
 }
@@ -247,7 +248,8 @@ void ServedRequest::log_end(TimePoint now) const {
        {"attempts", policy_.attempts()},
        {"prompt_tokens", prompt ? prompt->prompt.count() : wanted_.prompt.count()},
        {"cached_tokens", prompt ? prompt->cached.count() : 0},
-       {"completion_tokens", usage_ ? usage_->completion.count() : watch_.events()},
+       {"completion_tokens", usage_ ? usage_->completion.count() : 0},
+       {"events", watch_.events()},
        {"plan_us", std::chrono::duration_cast<std::chrono::microseconds>(plan_time_).count()},
        {"ttft_ms", begun ? to_ms(first_byte_at_ - head_.accepted_at) : 0.0},
        {"total_ms", to_ms(now - head_.accepted_at)}});
