@@ -161,7 +161,7 @@ def leave(system, request, when):
 def test_client_leaving_in_prefill_stops_both_legs(fragile):
     leave(fragile, body(fragile, prompt(7)), lambda _: busy_pod(fragile, "prefill"))
     check_quiet(fragile)
-    assert fragile.router_metrics().value("baton_requests_total", outcome="cancelled") == 1
+    assert fragile.router_metrics().value("baton_requests_total", outcome="client_left") == 1
 
 
 def test_client_leaving_in_the_stream_stops_the_decode_pod(fragile):
