@@ -35,7 +35,7 @@ constexpr float kEmbeddingScale = 0.6F;
 constexpr float kClassInput = 6.0F;  // one-hot of the token's class in the residual stream
 constexpr float kQueryKeyScale = 0.15F;
 constexpr float kValueScale = 0.0625F;
-constexpr float kAttentionOutScale = 0.1F;
+constexpr float kAttentionOutScale = 0.025F;
 constexpr float kGateScale = 0.0625F;
 constexpr float kDownScale = 0.05F;
 constexpr float kHeadScale = 0.45F;
@@ -174,11 +174,11 @@ class GgufFile {
   // `value(row, column)` is called in storage order.
   void matrix(const std::string& name, int columns, int rows,
               const std::function<float(int, int)>& value) {
-    ggml_tensor* tensor = ggml_new_tensor_2d(tensors_.get(), GGML_TYPE_F16, columns, rows);
-    auto* data = static_cast<ggml_fp16_t*>(tensor->data);
+    ggml_tensor* tensor = ggml_new_tensor_2d(tensors_.get(), GGML_TYPE_F32, columns, rows);
+    float* data = ggml_get_data_f32(tensor);
     for (int row = 0; row < rows; ++row) {
       for (int column = 0; column < columns; ++column) {
-        data[row * columns + column] = ggml_fp32_to_fp16(value(row, column));
+        data[row * columns + column] = value(row, column);
       }
     }
     add(tensor, name);
@@ -307,8 +307,9 @@ Result<void> write_lora(const std::string& path, const Vocabulary& vocabulary, W
   file.matrix("output.weight.lora_a", kWidth, kLoraRank, [](int rank, int column) {
     return rank == 0 && column == static_cast<int>(WordClass::kObject) ? 1.0F : 0.0F;
   });
-  file.matrix("output.weight.lora_b", kLoraRank, static_cast<int>(vocabulary.tokens.size()),
-              [&](int token, int rank) { return rank == 0 && token == exclamation ? 8.0F : 0.0F; });
+  file.matrix(
+      "output.weight.lora_b", kLoraRank, static_cast<int>(vocabulary.tokens.size()),
+      [&](int token, int rank) { return rank == 0 && token == exclamation ? 14.0F : 0.0F; });
   return file.write(path);
 }
 

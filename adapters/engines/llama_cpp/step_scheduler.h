@@ -31,9 +31,12 @@ struct Step {
 // Chooses what the engine computes next. Owned by the engine, on its thread; knows neither clock
 // nor libllama. One step serves one LoRA adapter (a context has one at a time): the group that was
 // served longest ago, ties to the oldest sequence, so that with g groups each gets every g-th
-// step. It holds all decode tokens of the group and up to `chunk` prompt tokens, oldest first.
-// Promises that a sequence's prompt is always cut at the same places when it runs alone: at
-// absolute multiples of `chunk`, and before the part that fills no block.
+// step. Within a group, steps of whole prompt blocks (up to `chunk` tokens, oldest first) take
+// turns with small steps (every decode token, and the parts of prompts that fill no block):
+// libllama's attention has one kernel for steps below `block` tokens and another from there on, so
+// that what computes a token does not depend on its company. Promises that a sequence's prompt is
+// always cut at the same places: at absolute multiples of `chunk`, and before the part that fills
+// no block.
 class StepScheduler {
  public:
   StepScheduler(int chunk, int block) : chunk_(chunk), block_(block) {}
@@ -42,12 +45,15 @@ class StepScheduler {
 
  private:
   [[nodiscard]] int choose_group(std::span<const StepTask> tasks) const;
-  [[nodiscard]] int piece_of(const StepTask& task) const;
+  [[nodiscard]] bool has_blocks(const StepTask& task) const;
+  void share_blocks(std::span<const StepTask* const> tasks, Step& step) const;
+  void share_small(std::span<const StepTask* const> tasks, Step& step) const;
 
   int chunk_;
   int block_;
   std::uint64_t steps_ = 0;
   std::map<int, std::uint64_t> last_served_;  // by adapter: number of the step
+  std::map<int, bool> blocks_were_last_;      // by adapter
 };
 
 }  // namespace baton::adapters

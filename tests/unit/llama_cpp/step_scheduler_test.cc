@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <span>
 
 namespace baton::adapters {
 namespace {
@@ -44,12 +45,11 @@ TEST(StepScheduler, NothingToDo) {
   EXPECT_TRUE(scheduler.next({}).empty());
 }
 
-TEST(StepScheduler, DecodesGoAlongWithPrefillWithinTheBudgetOldestFirst) {
+TEST(StepScheduler, BlocksFillTheChunkOldestFirst) {
   StepScheduler scheduler(kChunk, kBlock);
-  const std::vector<StepTask> tasks = {decode(1), prefill(4, 0, 1000), prefill(2, 0, 100),
-                                       decode(3), prefill(5, 0, 1000)};
+  const std::vector<StepTask> tasks = {prefill(4, 0, 1000), prefill(2, 0, 100),
+                                       prefill(5, 0, 1000)};
   const Step step = scheduler.next(tasks);
-  ASSERT_EQ(step.decodes.size(), 2U);
   ASSERT_EQ(step.prefills.size(), 2U);
   EXPECT_EQ(step.prefills[0].id, 2U);
   EXPECT_EQ(step.prefills[0].tokens, 64);
@@ -57,13 +57,45 @@ TEST(StepScheduler, DecodesGoAlongWithPrefillWithinTheBudgetOldestFirst) {
   EXPECT_EQ(step.prefills[1].tokens, 192);
 }
 
-TEST(StepScheduler, APartialBlockIsNeverCut) {
+TEST(StepScheduler, BlocksAndSmallStepsTakeTurnsAndNeverMix) {
   StepScheduler scheduler(kChunk, kBlock);
-  // 40 + 192 leave 24 tokens: not enough for the third one's tail of 60.
-  const std::vector<StepTask> tasks = {prefill(1, 0, 40), prefill(2, 64, 260), prefill(3, 0, 60)};
+  const std::vector<StepTask> tasks = {decode(1), prefill(2, 0, 100000), decode(3),
+                                       prefill(4, 64, 70)};
+  int small = 0;
+  for (int i = 0; i < 100; ++i) {
+    const Step step = scheduler.next(tasks);
+    if (step.decodes.empty()) {
+      ASSERT_EQ(step.prefills.size(), 1U);
+      EXPECT_EQ(step.prefills[0].tokens, kChunk);
+    } else {
+      ++small;
+      EXPECT_EQ(step.decodes.size(), 2U);
+      ASSERT_EQ(step.prefills.size(), 1U);
+      EXPECT_EQ(step.prefills[0].id, 4U);
+    }
+  }
+  EXPECT_EQ(small, 50);
+}
+
+TEST(StepScheduler, APartialBlockIsNeverCutAndSmallStepsStayBelowABlock) {
+  StepScheduler scheduler(kChunk, kBlock);
+  // One decode token and 40 leave 22 rows: not enough for the 30 of the third one.
+  const std::vector<StepTask> tasks = {prefill(1, 0, 40), decode(2), prefill(3, 64, 94),
+                                       prefill(4, 0, 20)};
   const Step step = scheduler.next(tasks);
+  EXPECT_EQ(step.decodes.size(), 1U);
   ASSERT_EQ(step.prefills.size(), 2U);
-  EXPECT_EQ(step.prefills[1].tokens, 192);
+  EXPECT_EQ(step.prefills[0].id, 1U);
+  EXPECT_EQ(step.prefills[1].id, 4U);
+}
+
+TEST(StepScheduler, APartialBlockGoesBeforeDecodesThatLeaveItNoRoom) {
+  StepScheduler scheduler(kChunk, kBlock);
+  const std::vector<StepTask> tasks = {decode(1), decode(2), prefill(3, 0, 63)};
+  const Step step = scheduler.next(tasks);
+  EXPECT_TRUE(step.decodes.empty());
+  ASSERT_EQ(step.prefills.size(), 1U);
+  EXPECT_EQ(scheduler.next(std::span(tasks).first(2)).decodes.size(), 2U);
 }
 
 TEST(StepScheduler, AdaptersTakeTurns) {
