@@ -62,17 +62,18 @@ class Node::Impl final : public ControlHandler {
   ~Impl() override { stop(); }
 
   Result<void> start() {
-    for (const std::string& name : options_.transports) {
-      auto transport = make_transport(name, loop_, *arena_, options_);
-      if (!transport) return std::unexpected(transport.error());
-      transports_.push_back(std::move(*transport));
-    }
     const auto& required = options_.require_transport;
     if (!required.empty() &&
         std::ranges::find(options_.transports, required) == options_.transports.end()) {
       return fail(
           ErrorCode::kInvalidArgument, Stage::kConfig,
           fmt::format("the required KV transport \"{}\" is not among the allowed ones", required));
+    }
+    for (const std::string& name : options_.transports) {
+      if (!required.empty() && name != required) continue;
+      auto transport = make_transport(name, loop_, *arena_, options_);
+      if (!transport) return std::unexpected(transport.error());
+      transports_.push_back(std::move(*transport));
     }
     auto server = ControlServer::start(options_.listen, loop_, *this);
     if (!server) return std::unexpected(server.error());

@@ -116,8 +116,8 @@ void PeerTable::try_transport(const std::shared_ptr<Peer>& peer, std::size_t whi
   Transport& transport = *transports_[which];
   const std::string name(transport.capabilities().name);
   const auto offer = std::ranges::find(peer->facts.offers, name, &TransportOffer::transport);
-  const bool is_wanted = options_.require_transport.empty() || options_.require_transport == name;
-  if (!is_wanted || offer == peer->facts.offers.end()) {
+  if (offer == peer->facts.offers.end()) {
+    metrics_.fell_back(name);
     try_transport(peer, which + 1, std::move(last_error));
     return;
   }

@@ -379,18 +379,24 @@ TEST(Node, UsesTheFirstTransportThatBothCan) {
                                  "\",transport=\"ucx\"} 1"));
 }
 
+// Either end may demand a transport; neither falls back to another one then.
 TEST(Node, RefusesAPeerWithoutTheRequiredTransport) {
   std::mt19937_64 rng(1);
-  const auto producer = start_node(test_options("producer", "ucx"));
-  NodeOptions options = test_options("consumer", "shm");
-  options.transports = {"shm", "ucx"};
-  options.require_transport = "shm";
-  const auto consumer = start_node(options);
-  auto collector = std::make_shared<Collector>(*consumer);
-  consumer->receive(request_to(producer->address(), "producer", Id128::draw(rng)), collector);
-  const auto result = collector->result();
-  EXPECT_EQ(result.error().code, ErrorCode::kUnsupported);
-  EXPECT_THAT(result.error().message, testing::HasSubstr("shm"));
+  NodeOptions only_ucx = test_options("ucx", "ucx");
+  NodeOptions shm_required = test_options("shm", "shm");
+  shm_required.transports = {"shm", "ucx"};
+  shm_required.require_transport = "shm";
+  const auto one = start_node(only_ucx);
+  const auto other = start_node(shm_required);
+  const auto refused = [&rng](Node& producer, const char* engine, Node& consumer) {
+    auto collector = std::make_shared<Collector>(consumer);
+    consumer.receive(request_to(producer.address(), engine, Id128::draw(rng)), collector);
+    return collector->result();
+  };
+  const auto by_consumer = refused(*one, "ucx", *other);
+  EXPECT_EQ(by_consumer.error().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(by_consumer.error().message, testing::HasSubstr("shm is required"));
+  EXPECT_EQ(refused(*other, "shm", *one).error().code, ErrorCode::kUnsupported);
 }
 
 TEST(Node, RefusesOptionsThatCannotBe) {
