@@ -102,7 +102,9 @@ TEST_P(TwoProcesses, AProducerThatFallsSilentIsUnavailable) {
   Child producer({"produce", GetParam()});
   const std::string address = producer.line();
   ASSERT_FALSE(address.empty());
-  const auto consumer = start_node(options("consumer"), 512);
+  NodeOptions tolerant = options("consumer");
+  tolerant.heartbeat = milliseconds(400);  // three are missed after the stop, none before
+  const auto consumer = start_node(tolerant, 512);
   const auto collector = std::make_shared<Collector>(*consumer);
   consumer->receive(request_to(address, "producer", kTransfer), collector);
   ASSERT_TRUE(collector->wait_for_blocks(1));
