@@ -103,7 +103,8 @@ class Node {
 
   // Consumer.
   ReceiveId receive(ReceiveRequest request, std::shared_ptr<Receiver> receiver);
-  // on_end(kCancelled) follows, if it had not ended; the producer's lease is given back.
+  // on_end(kCancelled) follows, if it had not ended. A producer that had been reached is told to
+  // give up the lease; one that had not keeps it for its time to live.
   void cancel(ReceiveId id);
 
  private:

@@ -108,7 +108,8 @@ void UcxOwner::on_error(void* guest, ucp_ep_h, ucs_status_t) {
   // Not from inside UCX: closing an endpoint there is what it bears worst.
   auto* known = static_cast<Guest*>(guest);
   UcxOwner* owner = known->owner;
-  if (const auto it = owner->guests_.find(known->endpoint); it != owner->guests_.end()) {
+  if (const auto it = owner->guests_.find(known->endpoint);
+      it != owner->guests_.end() && it->second.get() == known) {
     asio::post(*owner->loop_, [owner, kept = it->second] { owner->drop(kept); });
   }
 }
@@ -238,7 +239,9 @@ void UcxOwner::drop(const std::shared_ptr<Guest>& guest) {
   guest->queue.clear();
   // The guest stays known, and so alive, until UCX is done with its endpoint.
   worker_.close(guest->endpoint, [this, guest] {
-    guests_.erase(guest->endpoint);
+    // UCX may have given the address of this endpoint to another one already.
+    const auto it = guests_.find(guest->endpoint);
+    if (it != guests_.end() && it->second == guest) guests_.erase(it);
     --under_way_;
     settle();
   });

@@ -256,7 +256,10 @@ void UcxLink::give_up(const Error& reason) {
   }
   for (const std::uint64_t tag : tags) finish(tag, std::unexpected(reason));
   reader_.worker_.close(endpoint_, [self] {
-    self->reader_.links_.erase(self->endpoint_);
+    // UCX may have given the address of this endpoint to another one already.
+    auto& links = self->reader_.links_;
+    const auto it = links.find(self->endpoint_);
+    if (it != links.end() && it->second == self) links.erase(it);
     --self->reader_.under_way_;
     self->reader_.settle();
   });

@@ -298,7 +298,9 @@ TEST_P(HandOff, AConsumerThatStopsEndsItsReceives) {
   const TransferId id = new_id();
   producer_->open_lease(id, 64 * 100, 0);
   const auto collector = receive(id);
-  for (int i = 0; i < 100; ++i) publish_block(id, i * 64, kTestSlotBytes);
+  publish_block(id, 0, kTestSlotBytes);
+  ASSERT_TRUE(collector->wait_for_blocks(1));
+  for (int i = 1; i < 100; ++i) publish_block(id, i * 64, kTestSlotBytes);
   consumer_.reset();
   EXPECT_EQ(collector->result().error().code, ErrorCode::kCancelled);
   EXPECT_TRUE(eventually([&] { return producer_->arena().counts().pinned == 0; }));
