@@ -47,8 +47,7 @@ using Result = std::expected<T, Error>;
 
 [[nodiscard]] inline std::unexpected<Error> fail(ErrorCode code, Stage stage, std::string message,
                                                  bool retryable = false, std::string param = {}) {
-  return std::unexpected(
-      Error{code, stage, std::move(message), retryable, std::move(param)});
+  return std::unexpected(Error{code, stage, std::move(message), retryable, std::move(param)});
 }
 
 }  // namespace baton

@@ -21,7 +21,7 @@ struct MetricSpec {
   std::string_view name;  // with unit suffix, base units (seconds, bytes, total)
   MetricType type;
   std::string_view help;
-  std::string_view labels;   // comma-separated names, in order
+  std::string_view labels;          // comma-separated names, in order
   std::span<const double> buckets;  // histograms only
 };
 

@@ -38,7 +38,7 @@ struct Plan {
   Tokens decode_cached{0};
   double predicted_ttft_seconds = 0.0;
   double predicted_tpot_seconds = 0.0;
-  std::string reason;  // why decode-only, or why this pair
+  std::string reason;                             // why decode-only, or why this pair
   std::vector<PlanCandidate> prefill_candidates;  // filled only where an explanation is wanted
   std::vector<PlanCandidate> decode_candidates;
 };

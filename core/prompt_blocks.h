@@ -19,7 +19,7 @@ inline constexpr std::size_t kTextPieceBytes = 256;
 struct PromptBlocks {
   std::vector<std::uint64_t> text_chain;
   std::vector<std::uint64_t> token_chain;
-  Tokens block_tokens{0};   // tokens per element of token_chain
+  Tokens block_tokens{0};  // tokens per element of token_chain
   std::size_t text_bytes = 0;
   Tokens prompt_tokens{0};  // exact where ids are known, else 0
 

@@ -59,7 +59,8 @@ http::Task<void> answer(const Answers& answers, http::Exchange& exchange) {
     if (request.path() == "/baton/facts") {
       (void)co_await exchange.send(200, std::move(json), answers.facts);
     } else if (request.path() == "/v1/models") {
-      std::string models = R"({"object":"list","data":[{"id":"sink","object":"model","root":"sink"}]})";
+      std::string models =
+          R"({"object":"list","data":[{"id":"sink","object":"model","root":"sink"}]})";
       (void)co_await exchange.send(200, std::move(json), std::move(models));
     } else {
       std::string empty = "{}";

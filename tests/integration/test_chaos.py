@@ -97,7 +97,7 @@ def test_every_request_ends_once_and_nothing_is_left(model, tmp_path, soak):
     total, seed = (5000 if soak else 500), 21
     print(f"seed {seed}")
     with System(tmp_path, model, prefill=2, decode=2, loras=[("shout", model.lora)],
-                router="prefix_index: 1MiB\n") as system:
+                router="prefix_index_bytes: 1MiB\n") as system:
         warm = [Client(system, seed + i, max(5, total // (10 * CLIENTS))) for i in range(CLIENTS)]
         run(warm)
         before = resident_mib(system.router.process.child.pid)

@@ -22,7 +22,7 @@ struct Options {
 
 asio::awaitable<int> use(Options options) {
   co_await asio::post(asio::use_awaitable);
-  co_return* options.value + static_cast<int>(options.name.empty());
+  co_return *options.value + static_cast<int>(options.name.empty());
 }
 
 asio::awaitable<void> probe(int& sum) {
