@@ -119,9 +119,12 @@ class Metrics:
     def has(self, name):
         return any(n == name for n, _, _ in self.series)
 
-    def value(self, name, **labels):
-        """The sum of the series of that name with those labels; fails when the name is unknown."""
+    def value(self, name, default=None, **labels):
+        """The sum of the series of that name with those labels; fails when the name is unknown and
+        there is no default. A counter of something that has not happened may have no series."""
         if not self.has(name):
+            if default is not None:
+                return default
             raise AssertionError(f"no metric {name}")
         return sum(value for n, its, value in self.series
                    if n == name and labels.items() <= its.items())

@@ -130,4 +130,4 @@ def test_sixteen_at_once_differ_by_rounding_alone(split_system, soak, record_pro
     assert parted <= 0.01 * tokens
     for name in split_system.members:
         metrics = split_system.metrics(name)
-        assert metrics.value("baton_kv_failures_total", reason="corrupt") == 0
+        assert metrics.value("baton_kv_failures_total", default=0, reason="corrupt") == 0
