@@ -134,7 +134,7 @@ class SplitSystem:
             f.write(f"""listen: 127.0.0.1:{self.router}
 admin: {{listen: 127.0.0.1:{self.admin}}}
 expose_plan: true
-log: {level: warn}
+log: {{level: warn}}
 pools:
   - name: perf
     model: {self.model}
