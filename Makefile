@@ -23,16 +23,22 @@ build: ## Build everything in build/release
 	@tools/build release all
 
 format: ## Format the sources in place
+	@tools/setup test
 	@git ls-files -z '*.h' '*.cc' '*.cu' | xargs -0 clang-format-19 -i
 
 tidy: ## Run clang-tidy over all sources
+	@tools/setup test
+	@tools/build release all
 	@tools/tidy --all
 
-bench: ## Measure what the budgets name; each command in perf/ says what it does
-	@tools/setup test
+bench: ## Measure what has a target; each command in perf/ says what it does, results in build/perf
+	@tools/setup bench
 	@cmake --preset release -DBATON_BENCHMARKS=ON > /dev/null
 	@cmake --build $(BUILD) --target baton benchmarks
-	@for command in router_cpu router_memory split_ttft cancel_time; do perf/$$command || exit $$?; done
+	@mkdir -p build/perf; missed=0; \
+	for command in split_ttft cancel_time router_cpu router_memory; do \
+	  perf/$$command --json build/perf/$$command.json || missed=$$?; \
+	done; exit $$missed
 
 clean: ## Remove what was built; keeps the third-party code in .deps
 	rm -rf build .venv tests/integration/javascript/node_modules

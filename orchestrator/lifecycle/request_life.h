@@ -4,7 +4,7 @@
 
 namespace baton::orchestrator {
 
-// The routes of the data port (design §6), and the whole life of a request (design §3). The handler
+// The routes of the data port, and the whole life of a request (docs/life-of-a-request.md). The handler
 // of an http::Server on the context's thread; answers each exchange exactly once, whatever fails.
 [[nodiscard]] Task<void> handle(ThreadContext& context, http::Exchange& exchange);
 

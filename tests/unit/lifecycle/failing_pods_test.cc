@@ -1,4 +1,4 @@
-// The failure table of design §3, row by row, over real sockets.
+// The failure table of docs/operations.md, row by row, over real sockets.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
