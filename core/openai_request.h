@@ -37,8 +37,8 @@ struct OpenAiRequest {
   bool prompt_is_batch = false;  // `prompt` is an array of strings or of id arrays
   std::string cache_salt;
 
-  // The prompt in canonical form (canonical_prompt.h): UTF-8 text of tools then messages with role and part
-  // separators; or ids where the client sent ids, and then `canonical_text` is empty.
+  // The prompt in canonical form (canonical_prompt.h): UTF-8 text of tools then messages with role
+  // and part separators; or ids where the client sent ids, and then `canonical_text` is empty.
   std::string canonical_text;
   std::vector<TokenId> prompt_ids;
 

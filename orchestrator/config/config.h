@@ -70,7 +70,8 @@ struct LimitsConfig {
   int connections = 15000;
 };
 
-// The configuration file (docs/configuration.md), read and checked. Immutable; a reload makes a new one.
+// The configuration file (docs/configuration.md), read and checked. Immutable; a reload makes a new
+// one.
 struct Config {
   Endpoint listen{"0.0.0.0", 8080};
   Endpoint admin{"127.0.0.1", 9090};

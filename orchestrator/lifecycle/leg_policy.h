@@ -57,10 +57,10 @@ struct LegFailure {
 inline constexpr Duration kVerdictTime = std::chrono::milliseconds(100);
 
 // Decides what a request does next: which leg is sent, cancelled or tried again, by the failure
-// table of docs/operations.md. Pure: observations in, steps out, which the caller carries out in order; no
-// I/O, no clock. Owned by one request. It promises that a request ends exactly once, that nothing
-// is relayed before both legs are known to be good, that nothing is retried after that, and at most
-// kMaxAttempts within the thread's retry budget.
+// table of docs/operations.md. Pure: observations in, steps out, which the caller carries out in
+// order; no I/O, no clock. Owned by one request. It promises that a request ends exactly once, that
+// nothing is relayed before both legs are known to be good, that nothing is retried after that, and
+// at most kMaxAttempts within the thread's retry budget.
 class LegPolicy {
  public:
   static constexpr int kMaxAttempts = 3;
