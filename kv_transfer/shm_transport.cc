@@ -212,7 +212,8 @@ class ShmTransport final : public Transport {
       : loop_(std::move(loop)),
         arena_(arena),
         name_("baton-kv-" + draw_token()),
-        acceptor_(*loop_) {}
+        acceptor_(*loop_),
+        accept_pause_(*loop_) {}
 
   Result<void> listen() {
     error_code error;
@@ -255,6 +256,7 @@ class ShmTransport final : public Transport {
   void stop(std::function<void()> done) override {
     error_code ignored;
     acceptor_.close(ignored);
+    accept_pause_.cancel();
     for (const auto& guest : guests_) guest->socket.close(ignored);
     asio::post(*loop_, std::move(done));
   }
@@ -271,9 +273,20 @@ class ShmTransport final : public Transport {
   void accept_next() {
     acceptor_.async_accept([this](error_code error, Socket socket) {
       if (error == asio::error::operation_aborted || !acceptor_.is_open()) return;
-      if (!error && guests_.size() < kMaxGuests)
-        receive(std::make_shared<Guest>(std::move(socket)));
+      if (error) {
+        accept_later();
+        return;
+      }
+      if (guests_.size() < kMaxGuests) receive(std::make_shared<Guest>(std::move(socket)));
       accept_next();
+    });
+  }
+
+  // Out of descriptors, say: the socket stays readable, so trying again at once would spin.
+  void accept_later() {
+    accept_pause_.expires_after(std::chrono::milliseconds(100));
+    accept_pause_.async_wait([this](error_code error) {
+      if (!error && acceptor_.is_open()) accept_next();
     });
   }
 
@@ -308,6 +321,7 @@ class ShmTransport final : public Transport {
   BlockArena& arena_;
   const std::string name_;  // of the abstract socket
   asio::local::stream_protocol::acceptor acceptor_;
+  asio::steady_timer accept_pause_;
   std::map<std::string, TimePoint> tokens_;  // one-time, with the end of their lives
   std::unordered_set<std::shared_ptr<Guest>> guests_;
 };

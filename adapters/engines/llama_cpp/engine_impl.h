@@ -45,6 +45,7 @@ class EngineImpl final : public Engine {
   void run();
   [[nodiscard]] std::optional<Duration> patience() const;
   void handle(EngineCommand& command);
+  void make_room(int slots);
   void accept(SubmitCommand command);
   [[nodiscard]] Result<void> check(const EngineRequest& request) const;
   void admit();

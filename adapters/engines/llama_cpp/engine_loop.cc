@@ -74,9 +74,19 @@ void EngineImpl::handle(EngineCommand& command) {
                       },
                       [this](BlockArrived& arrived) { take_block(arrived); },
                       [this](ReceiveEnded& ended) { end_receive(ended); },
-                      [this](SlotShortage& shortage) { blocks_.evict(shortage.slots); },
+                      [this](SlotShortage& shortage) { make_room(shortage.slots); },
                       [this](StopCommand&) { stopping_ = true; }},
              command);
+}
+
+// A session repeats its request while it waits, and the engine may find many at once: only what is
+// missing now is evicted, and nothing where eviction would free no slot.
+void EngineImpl::make_room(int slots) {
+  const auto counts = arena_.counts();
+  const auto free = counts.total - counts.used - counts.quarantined;
+  if (counts.pinned < counts.total && free < slots) {
+    blocks_.evict(slots - static_cast<int>(free));
+  }
 }
 
 void EngineImpl::accept(SubmitCommand command) {

@@ -2,14 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "adapters/engines/llama_cpp/step_scheduler.h"
+
 namespace baton::adapters {
 namespace {
 
 // libllama takes sequence ids below LLAMA_MAX_SEQ; one of them moves KV.
 constexpr int kMaxRunning = 255;
-// ggml's attention uses another kernel from 64 query rows on, whose results differ in the last
-// bits. Blocks of whole 64s are always computed by that one, whatever else is in the step.
-constexpr int kAttentionTile = 64;
 
 std::unexpected<Error> refuse(const char* option, std::string message) {
   return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message), false, option);

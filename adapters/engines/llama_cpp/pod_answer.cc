@@ -109,6 +109,10 @@ http::Task<bool> wait_for_end(Run& run) {
     for (AnswerEvent& event : events) {
       if (!run.over()) run.take(event);
     }
+    if (!run.over() && run.inbox->overrun()) {
+      run.error = Error{ErrorCode::kTimeout, Stage::kDecode,
+                        "the pod was too busy to take the answer's tokens", true};
+    }
   }
   co_return true;
 }
@@ -251,8 +255,10 @@ http::Task<void> answer(http::Exchange& exchange, PodParts& parts, PodRequest re
   const auto live = std::make_shared<LiveRequest>(
       parts.engine, parts.engine->submit(engine_request(request, std::move(prompt)), run.inbox));
   run.inbox->on_overrun([weak = std::weak_ptr(live), metrics = parts.metrics] {
-    metrics->slow_client();
-    if (const auto still = weak.lock()) still->cancel();
+    if (const auto still = weak.lock()) {
+      metrics->slow_client();
+      still->cancel();
+    }
   });
   exchange.on_client_gone([weak = std::weak_ptr(run.inbox)] {
     if (const auto inbox = weak.lock()) inbox->wake();

@@ -16,7 +16,8 @@ std::uint32_t fold_seed(std::uint64_t seed) {
 }  // namespace
 
 Sampler::Sampler(const SamplingParams& params, std::uint64_t random_seed) {
-  if (params.temperature <= 0.0F) return;
+  constexpr float kGreedy = 1e-5F;  // a logit over less would not be finite
+  if (params.temperature < kGreedy) return;
   chain_.reset(llama_sampler_chain_init({.no_perf = true}));
   const auto add = [&](llama_sampler* stage) { llama_sampler_chain_add(chain_.get(), stage); };
   if (params.top_k > 0) add(llama_sampler_init_top_k(params.top_k));

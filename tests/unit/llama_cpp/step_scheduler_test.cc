@@ -89,13 +89,43 @@ TEST(StepScheduler, APartialBlockIsNeverCutAndSmallStepsStayBelowABlock) {
   EXPECT_EQ(step.prefills[1].id, 4U);
 }
 
-TEST(StepScheduler, APartialBlockGoesBeforeDecodesThatLeaveItNoRoom) {
+TEST(StepScheduler, APartialBlockWithoutRoomAndDecodesTakeTurns) {
   StepScheduler scheduler(kChunk, kBlock);
-  const std::vector<StepTask> tasks = {decode(1), decode(2), prefill(3, 0, 63)};
-  const Step step = scheduler.next(tasks);
-  EXPECT_TRUE(step.decodes.empty());
-  ASSERT_EQ(step.prefills.size(), 1U);
-  EXPECT_EQ(scheduler.next(std::span(tasks).first(2)).decodes.size(), 2U);
+  // A shorter part that fits beside the decodes must not keep the older one waiting.
+  const std::vector<StepTask> tasks = {decode(1), decode(2), prefill(3, 0, 63), prefill(4, 0, 5)};
+  for (int i = 0; i < 10; ++i) {
+    const Step first = scheduler.next(tasks);
+    EXPECT_TRUE(first.decodes.empty());
+    ASSERT_EQ(first.prefills.size(), 1U);
+    EXPECT_EQ(first.prefills[0].id, 3U);
+    const Step second = scheduler.next(tasks);
+    EXPECT_EQ(second.decodes.size(), 2U);
+    ASSERT_EQ(second.prefills.size(), 1U);
+    EXPECT_EQ(second.prefills[0].id, 4U);
+  }
+}
+
+TEST(StepScheduler, SmallStepsStayBelowTheTileHoweverManyDecode) {
+  StepScheduler scheduler(kChunk, kBlock);
+  std::vector<StepTask> tasks;
+  for (std::uint64_t id = 1; id <= 150; ++id) tasks.push_back(decode(id));
+  std::map<std::uint64_t, int> decoded;
+  for (int i = 0; i < 150; ++i) {
+    const Step step = scheduler.next(tasks);
+    ASSERT_EQ(step.decodes.size(), 63U);
+    for (const StepShare& share : step.decodes) ++decoded[share.id];
+  }
+  for (const auto& [id, times] : decoded) EXPECT_NEAR(times, 63, 1) << id;
+  EXPECT_EQ(decoded.size(), 150U);
+}
+
+TEST(StepScheduler, APartOfATileOrMoreGoesWithWideSteps) {
+  StepScheduler scheduler(512, 128);
+  const std::vector<StepTask> tasks = {decode(1), prefill(2, 128, 228)};
+  const Step wide = scheduler.next(tasks);
+  EXPECT_TRUE(wide.decodes.empty());
+  ASSERT_EQ(wide.prefills.size(), 1U);
+  EXPECT_EQ(wide.prefills[0].tokens, 100);
 }
 
 TEST(StepScheduler, AdaptersTakeTurns) {
