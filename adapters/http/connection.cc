@@ -178,7 +178,8 @@ Task<void> Connection::answer_exchange() {
 Task<void> Connection::send_refusal() {
   const Refusal& refusal = reader_->refusal();
   server_->stats.refused[static_cast<std::size_t>(refusal.reason)].add(1);
-  keep_alive_ = !refusal.close && reader_->head().keep_alive;
+  // The answer has a body, which one to HEAD must not have on a connection that goes on.
+  keep_alive_ = !refusal.close && reader_->head().keep_alive && reader_->request().method != "HEAD";
   lingers_ = true;
   body_allowed_ = true;
   chunked_ = false;

@@ -56,7 +56,9 @@ Result<Plan> plan_in_scope(const PoolContext& pool, PlanRequest& wanted, PlanSco
   switch (scope) {
     case PlanScope::kAfresh: break;
     case PlanScope::kPair: {
+      const Split split = std::exchange(wanted.split, Split::kAlways);
       Result<Plan> plan = pool.planner.plan(wanted, snapshot, now, tie_seed);
+      wanted.split = split;
       if (plan && plan->kind != PlanKind::kSplit) {
         return fail(ErrorCode::kUnavailable, Stage::kPrefill, "no other pair can take it", true);
       }

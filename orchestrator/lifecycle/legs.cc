@@ -29,7 +29,8 @@ Task<void> run_leg(http::Client* client, std::shared_ptr<Leg> leg, http::ClientR
   leg->head_at = Clock::now();
   leg->content_type = answer->field("content-type");
   leg->timing = answer->field("x-baton-timing");
-  if (answer->status() == 200 && !is_short(answer->field("content-length"), whole_up_to)) {
+  if (leg->stage != Stage::kPrefill && answer->status() == 200 &&
+      !is_short(answer->field("content-length"), whole_up_to)) {
     leg->status = 200;
     leg->answer = std::move(answer);
     co_return;

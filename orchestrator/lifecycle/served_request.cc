@@ -116,7 +116,9 @@ void ServedRequest::look() {
   if (std::exchange(pods_changed_, false)) carry_out(policy_.pods_changed());
   if (!verdict_ && alarm_at_ != TimePoint::max() && Clock::now() >= alarm_at_) {
     alarm_at_ = TimePoint::max();
-    carry_out(policy_.wait_over(Clock::now()));
+    const TimePoint now = Clock::now();
+    const bool looks_again = is_waiting_ && now < give_up_at_;
+    carry_out(looks_again ? policy_.pods_changed() : policy_.wait_over(now));
   }
 }
 
@@ -180,6 +182,7 @@ LegSteps ServedRequest::seek_plan(PlanScope scope) {
   stop_waiting();
   alarm_at_ = TimePoint::max();
   account_ = {};  // a retry's own load must not stand in its way
+  if (plan_.decode != nullptr) pool_.planner.withdraw(plan_, wanted_);  // nor its own belief
   const TimePoint began = Clock::now();
   Result<Plan> plan = plan_in_scope(pool_, wanted_, scope, plan_, began, context_.random()());
   if (!plan) return policy_.no_plan(std::move(plan.error()));
@@ -269,7 +272,9 @@ void ServedRequest::release_blocks() {
 
 void ServedRequest::wait_for_pods() {
   if (give_up_at_ == TimePoint::max()) give_up_at_ = Clock::now() + pool_.config.empty_wait;
-  alarm_at_ = give_up_at_;
+  // A slot that a request of another thread gave back wakes nobody here.
+  constexpr auto kLookAgain = std::chrono::milliseconds(50);
+  alarm_at_ = std::min(give_up_at_, Clock::now() + kLookAgain);
   waiting_ = pool_.waiting_for_pods.insert(pool_.waiting_for_pods.end(), [this] {
     pods_changed_ = true;
     wake();
@@ -323,13 +328,14 @@ std::optional<LegFailure> ServedRequest::failure_of(const Leg& leg) {
     }
   } else {
     failure.error = pool_.connector.read_error(leg.status, leg.body, leg.stage);
-    failure.clients_fault = leg.status < 500 && !failure.error.retryable;
+    const bool pods_fault = leg.status >= 500 || leg.status < 400;
+    failure.clients_fault = !pods_fault && !failure.error.retryable;
     last_failure_ = leg.pod->pod.name + ": status " + std::to_string(leg.status) + ", " +
                     std::string(name_of(failure.error.code));
     // A decode pod that reports a failed hand-off speaks of the other pod.
-    if (leg.status >= 500 && failure.error.stage != Stage::kHandoff) {
+    if (pods_fault && failure.error.stage != Stage::kHandoff) {
       load.consecutive_errors.fetch_add(1, std::memory_order_relaxed);
-    } else if (leg.status < 500) {
+    } else if (!pods_fault) {
       load.consecutive_errors.store(0, std::memory_order_relaxed);
     }
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <span>
@@ -240,6 +241,20 @@ PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePo
   prefixes_.believe(chain, plan.prefill->index, now, now + kBeliefTime);
   return {LoadTicket::for_prefill(prefill, plan.prompt - plan.prefill_cached),
           LoadTicket::for_decode(decode, kv)};
+}
+
+void Planner::withdraw(const Plan& plan, const PlanRequest& request) {
+  const std::span<const std::uint64_t> chain = prefix_chain(request.blocks);
+  const auto unheld = [&](Tokens cached) {
+    const double held = static_cast<double>(cached.count()) /
+                        static_cast<double>(std::max<std::int64_t>(1, plan.prompt.count()));
+    const double depth = std::ceil(held * static_cast<double>(chain.size()));
+    return chain.subspan(std::min(chain.size(), static_cast<std::size_t>(depth)));
+  };
+  prefixes_.retract(unheld(plan.decode_cached), plan.decode->index);
+  if (plan.prefill != nullptr) {
+    prefixes_.retract(unheld(plan.prefill_cached), plan.prefill->index);
+  }
 }
 
 void Planner::confirm(const Plan& plan, const PlanRequest& request, TimePoint now) {

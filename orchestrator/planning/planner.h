@@ -51,6 +51,10 @@ class Planner {
   // prefix held there for kBeliefTime.
   [[nodiscard]] PlanAccount commit(const Plan& plan, const PlanRequest& request, TimePoint now);
 
+  // The plan came to nothing: what commit() was the first to believe of its pods is believed no
+  // more, so that another try does not count on it.
+  void withdraw(const Plan& plan, const PlanRequest& request);
+
   // The prompt was computed on the plan's pods: its prefix is held there.
   void confirm(const Plan& plan, const PlanRequest& request, TimePoint now);
 

@@ -55,7 +55,8 @@ ErrorCode code_from_status(unsigned status) {
     case 500: return ErrorCode::kInternal;
     case 501: return ErrorCode::kUnsupported;
     case 503: return ErrorCode::kUnavailable;
-    default: return status >= 500 ? ErrorCode::kUpstream : ErrorCode::kInvalidArgument;
+    default:
+      return status >= 500 || status < 400 ? ErrorCode::kUpstream : ErrorCode::kInvalidArgument;
   }
 }
 
@@ -142,7 +143,7 @@ Error BatonConnector::read_error(unsigned status, std::string_view body, Stage l
   error.stage = leg;
   error.code = code_from_status(status);
   // Without a word from the pod: its own trouble (5xx, overload) may not be another pod's.
-  error.retryable = status >= 500 || status == 408 || status == 429;
+  error.retryable = status >= 500 || status < 400 || status == 408 || status == 429;
   error.message = "status " + std::to_string(status);
   const auto parsed = nlohmann::json::parse(body, nullptr, false);
   if (!parsed.is_object()) return error;

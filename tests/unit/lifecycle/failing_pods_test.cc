@@ -303,6 +303,26 @@ TEST(WithoutPods, TheRequestWaitsForOne) {
   EXPECT_EQ(prefill.requests.size(), 1U);
 }
 
+TEST(WithoutPods, ARequestTakesTheSlotThatAnotherGaveBack) {
+  Router router;
+  router.add_pod("p0", Role::kPrefill);
+  TestPod& decode = router.add_pod("d0", Role::kDecode);
+  decode.max_running = 1;
+  router.publish();
+  const auto gate = std::make_shared<Happening>(router.io);
+  decode.will(Script{.gate = gate});
+  const auto first = router.chat();
+  ASSERT_TRUE(router.run_until([&] { return decode.open == 1; }));
+  const auto second = router.chat();
+  ASSERT_TRUE(
+      router.run_until([&] { return router.metric(R"(baton_open_requests{pool="chat"})") == 2; }));
+  gate->happen();
+  ASSERT_TRUE(router.finish(*first));
+  ASSERT_TRUE(router.finish(*second));  // no new snapshot came
+  EXPECT_EQ(second->status, 200U) << second->body;
+  EXPECT_EQ(decode.requests.size(), 2U);
+}
+
 TEST(WithoutPods, TheWaitHasAnEnd) {
   PoolConfig pool = Router::default_pool();
   pool.empty_wait = std::chrono::milliseconds(50);

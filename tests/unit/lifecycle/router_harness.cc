@@ -85,6 +85,7 @@ std::shared_ptr<const PodEntry> TestPod::entry() const {
   entry->pod.port = port_;
   entry->pod.url = "http://127.0.0.1:" + std::to_string(port_);
   entry->pod.role = role_;
+  entry->pod.max_running = max_running;
   EngineFacts& facts = entry->pod.facts;
   facts.engine_id = "engine-" + name_;
   facts.epoch = 7;

@@ -72,6 +72,7 @@ class TestPod {
   int left = 0;                         // requests that the router gave up
   int open = 0;
   std::size_t flooded = 0;
+  int max_running = 64;
   std::string answer_text = "hello";
   std::string timing = R"({"queue_ms":0.5,"exposed_transfer_ms":0.25,"kv_bytes":2048,)"
                        R"("transport":"shm"})";

@@ -74,6 +74,35 @@ TEST_F(PlannerTest, NextPickSeesWhatWasCommitted) {
   }
 }
 
+TEST_F(PlannerTest, ARetryDoesNotCountOnWhatItsFailedPlanBelieved) {
+  add_pods();
+  PlanRequest request = request_of(8192);
+  const auto failed = plan(request);
+  ASSERT_TRUE(failed);
+  (void)planner_.commit(*failed, request, pool_.now);
+  planner_.withdraw(*failed, request);
+  request.excluded_prefill = {failed->prefill->pod.name};
+  const auto retried = plan(request);
+  ASSERT_TRUE(retried);
+  EXPECT_EQ(retried->decode_cached, Tokens(0));
+}
+
+TEST_F(PlannerTest, WithdrawingKeepsWhatWasHeldBefore) {
+  add_pods();
+  const PlanRequest first = request_of(1024);
+  const auto held = plan(first);
+  ASSERT_TRUE(held);
+  planner_.confirm(*held, first, pool_.now);
+  PlanRequest longer = request_of(2048);
+  auto again = plan(longer);
+  ASSERT_TRUE(again);
+  ASSERT_EQ(again->prefill, held->prefill);
+  ASSERT_EQ(again->prefill_cached, Tokens(1024));
+  (void)planner_.commit(*again, longer, pool_.now);
+  planner_.withdraw(*again, longer);
+  EXPECT_EQ(plan(longer)->prefill_cached, Tokens(1024));
+}
+
 TEST_F(PlannerTest, FollowsAHeldPrefix) {
   add_pods();
   const PlanRequest request = request_of(1024);
