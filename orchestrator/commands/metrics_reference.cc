@@ -62,7 +62,6 @@ std::string metrics_reference() {
   out += section("Router: requests", lifecycle_metrics::kAll);
   out += section("Router: pods", registry_metrics::kAll);
   out += section("Router: process", admin_metrics::kAll);
-  out += section("Pods", adapters::kPodMetrics);
   out += section("HTTP server (router and pods)", adapters::http::kHttpMetrics);
   out += section("Pods of Baton", adapters::kPodMetrics);
   out += section("Pods of Baton: KV hand-off", kv::kKvMetrics);
