@@ -63,10 +63,11 @@ void EngineImpl::import_held(Sequence& sequence, std::span<const std::uint64_t> 
   }
 }
 
-// Exports tokens [first, first + count), unless they are stored already. Errors: kUnavailable where
-// every slot is pinned, kInternal where the context no longer has them.
+// Exports tokens [first, first + count), unless they are stored already; `ahead` as in
+// LlamaRuntime::export_range(). Errors: kUnavailable where every slot is pinned, kInternal where
+// the context no longer has them.
 Result<StoredBlock> EngineImpl::store_range(const Sequence& sequence, int first, int count,
-                                            std::uint64_t hash) {
+                                            int ahead, std::uint64_t hash) {
   if (const StoredBlock* held = blocks_.find(hash)) return *held;
   const std::optional<kv::SlotRef> slot = blocks_.allocate();
   if (!slot) {
@@ -74,7 +75,7 @@ Result<StoredBlock> EngineImpl::store_range(const Sequence& sequence, int first,
                 true);
   }
   const std::span<std::byte> bytes = arena_.bytes(*slot);
-  const std::size_t size = runtime_.export_range(sequence.slot, first, count, bytes);
+  const std::size_t size = runtime_.export_range(sequence.slot, first, count, ahead, bytes);
   if (size == 0) {
     arena_.free(*slot);
     return fail(ErrorCode::kInternal, Stage::kPrefill,
@@ -94,7 +95,11 @@ void EngineImpl::store_blocks(Sequence& sequence, int limit) {
   if (options_.keep_generated) extend_chain(sequence, sequence.computed);
   for (; limit > 0 && sequence.stored < static_cast<int>(sequence.chain.size()); --limit) {
     const auto index = static_cast<std::size_t>(sequence.stored);
-    if (!store_range(sequence, sequence.stored * block_, block_, sequence.chain[index])) return;
+    const int left = static_cast<int>(sequence.chain.size()) - sequence.stored;
+    if (!store_range(sequence, sequence.stored * block_, block_, std::min(limit, left) * block_,
+                     sequence.chain[index])) {
+      return;
+    }
     ++sequence.stored;
   }
 }

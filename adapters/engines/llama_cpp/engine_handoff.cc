@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "adapters/engines/llama_cpp/engine_impl.h"
 #include "core/log.h"
@@ -68,31 +69,47 @@ void EngineImpl::begin_publish(Sequence& sequence) {
   sequence.phase = Phase::kPrefilling;
 }
 
+// Publishes what is computed, all of it with one message, as far as there are slots.
 void EngineImpl::publish_computed(Sequence& sequence) {
   const TransferId id = *sequence.request.publish;
-  while (sequence.published < sequence.prefill_end()) {
+  const int end = sequence.prefill_end();
+  const int computed = std::min(sequence.computed, end);
+  std::vector<kv::BlockDescriptor> fresh;
+  std::optional<Error> starved;
+  while (sequence.published < end && !starved) {
     const int first = sequence.published;
-    const int count = std::min(block_, sequence.prefill_end() - first);
-    if (first + count > sequence.computed) return;
+    const int count = std::min(block_, end - first);
+    if (first + count > computed) break;
     const bool full = count == block_;
     const std::uint64_t hash =
         full ? sequence.chain[static_cast<std::size_t>(first / block_)] : hash_of_tail(sequence);
-    const Result<StoredBlock> block = store_range(sequence, first, count, hash);
+    const Result<StoredBlock> block = store_range(sequence, first, count, computed - first, hash);
     if (!block) {
-      const TimePoint now = Clock::now();
-      if (!sequence.starved_since) sequence.starved_since = now;
-      const bool worth_waiting = block.error().code == ErrorCode::kUnavailable &&
-                                 now - *sequence.starved_since < kSlotPatience;
-      if (!worth_waiting) fail_sequence(sequence, block.error());
-      return;
+      starved = block.error();
+      break;
     }
     sequence.starved_since.reset();
-    node_->publish(id, {describe(*block, first, full ? hash : 0)});
+    fresh.push_back(describe(*block, first, full ? hash : 0));
+    // The next block must not evict it before the lease has it; store_range() just found it.
+    if (!arena_.pin(block->slot)) std::abort();
     sequence.published += count;
   }
+  if (!fresh.empty()) node_->publish(id, fresh);
+  for (const kv::BlockDescriptor& block : fresh) arena_.unpin(block.slot);
+  if (starved) return wait_for_slots(sequence, *starved);
+  if (sequence.published < end) return;
   node_->seal(id);
   sequence.sealed = true;
   finish(sequence, FinishReason::kStop);
+}
+
+// A publisher without slots tries again until its patience ends.
+void EngineImpl::wait_for_slots(Sequence& sequence, const Error& error) {
+  const TimePoint now = Clock::now();
+  if (!sequence.starved_since) sequence.starved_since = now;
+  const bool worth_waiting =
+      error.code == ErrorCode::kUnavailable && now - *sequence.starved_since < kSlotPatience;
+  if (!worth_waiting) fail_sequence(sequence, error);
 }
 
 void EngineImpl::publish_waiting() {

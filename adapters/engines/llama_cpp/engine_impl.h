@@ -68,12 +68,13 @@ class EngineImpl final : public Engine {
   [[nodiscard]] std::vector<std::uint64_t> held_prefix(Sequence& sequence) const;
   void import_held(Sequence& sequence, std::span<const std::uint64_t> hashes);
   [[nodiscard]] Result<StoredBlock> store_range(const Sequence& sequence, int first, int count,
-                                                std::uint64_t hash);
+                                                int ahead, std::uint64_t hash);
   void store_blocks(Sequence& sequence, int limit);
 
   // engine_handoff.cc
   void begin_publish(Sequence& sequence);
   void publish_computed(Sequence& sequence);
+  void wait_for_slots(Sequence& sequence, const Error& error);
   void publish_waiting();
   [[nodiscard]] int slots_needed(const Sequence& sequence) const;
   [[nodiscard]] bool has_slots_for(const Sequence& sequence) const;

@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::int64_t kDefaultPoolBytes = 2LL << 30;
 constexpr std::int64_t kCellGrain =
-    256;  // libllama pads the part of the cache that it reads to this
+    256;                           // libllama pads the part of the cache that it reads to this
+constexpr int kMostStaged = 1024;  // tokens
 
 std::unexpected<Error> bad_model(const std::string& path, std::string_view reason) {
   return fail(ErrorCode::kInvalidArgument, Stage::kConfig, fmt::format("{}: {}", path, reason),
@@ -194,6 +195,7 @@ void LlamaRuntime::select_lora(int lora) {
 }
 
 Result<void> LlamaRuntime::decode(std::span<const BatchToken> batch, int lora) {
+  staged_.sequence = -1;
   select_lora(lora);
   llama_batch& out = *batch_;
   out.n_tokens = 0;
@@ -216,7 +218,32 @@ std::span<float> LlamaRuntime::logits(int index) {
   return {llama_get_logits_ith(context_.get(), index), static_cast<std::size_t>(vocab_size())};
 }
 
-std::size_t LlamaRuntime::export_range(int sequence, int first, int count,
+std::size_t LlamaRuntime::export_range(int sequence, int first, int count, int ahead,
+                                       std::span<std::byte> out) {
+  if (!is_staged(sequence, first, count)) {
+    if (ahead <= count) return export_alone(sequence, first, count, out);
+    stage(sequence, first, std::min(ahead, kMostStaged));
+    if (!is_staged(sequence, first, count)) return export_alone(sequence, first, count, out);
+  }
+  return staged_.blob->copy_rows(first - staged_.first, count, out);
+}
+
+bool LlamaRuntime::is_staged(int sequence, int first, int count) const {
+  return staged_.sequence == sequence && staged_.blob && first >= staged_.first &&
+         first + count <= staged_.first + staged_.blob->rows();
+}
+
+void LlamaRuntime::stage(int sequence, int first, int count) {
+  const auto blocks = static_cast<std::size_t>(count) * bytes_per_token_ + block_bytes_;
+  if (staged_.bytes.size() < blocks) staged_.bytes.resize(blocks);
+  const std::span<std::byte> bytes(staged_.bytes);
+  const std::size_t size = export_alone(sequence, first, count, bytes);
+  staged_.sequence = sequence;
+  staged_.first = first;
+  staged_.blob = StateBlob::parse(bytes.first(size));
+}
+
+std::size_t LlamaRuntime::export_alone(int sequence, int first, int count,
                                        std::span<std::byte> out) {
   const std::size_t block_tail = bytes_per_token_ * static_cast<std::size_t>(count);
   llama_memory_seq_cp(memory_, sequence, kScratch, first, first + count);
@@ -238,9 +265,15 @@ bool LlamaRuntime::import_range(int sequence, int first, int count,
   return fits;
 }
 
-void LlamaRuntime::drop(int sequence) { llama_memory_seq_rm(memory_, sequence, -1, -1); }
+void LlamaRuntime::drop(int sequence) {
+  staged_.sequence = -1;
+  llama_memory_seq_rm(memory_, sequence, -1, -1);
+}
 
-void LlamaRuntime::drop_all() { llama_memory_clear(memory_, false); }
+void LlamaRuntime::drop_all() {
+  staged_.sequence = -1;
+  llama_memory_clear(memory_, false);
+}
 
 std::string LlamaRuntime::piece(TokenId id) const {
   std::string text(32, '\0');

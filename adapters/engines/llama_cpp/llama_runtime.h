@@ -2,12 +2,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "adapters/engines/llama_cpp/engine.h"
 #include "adapters/engines/llama_cpp/llama_handles.h"
+#include "adapters/engines/llama_cpp/state_blob.h"
 #include "core/error.h"
 #include "core/tokenizer.h"
 
@@ -40,8 +42,10 @@ class LlamaRuntime {
   [[nodiscard]] std::span<float> logits(int index);
 
   // Copies the KV of [first, first + count) of a sequence out. Returns the bytes written, or 0 if
-  // the cache no longer holds all of it (sliding windows) or `out` is too small.
-  [[nodiscard]] std::size_t export_range(int sequence, int first, int count,
+  // the cache no longer holds all of it (sliding windows) or `out` is too small. The next `ahead`
+  // tokens from `first` on will be asked for before the next step: libllama looks through its whole
+  // cache for each range, so where their form is known they are taken out together.
+  [[nodiscard]] std::size_t export_range(int sequence, int first, int count, int ahead,
                                          std::span<std::byte> out);
   // Appends an exported range. False if it is not what the sequence needs next, or does not fit.
   [[nodiscard]] bool import_range(int sequence, int first, int count,
@@ -70,6 +74,18 @@ class LlamaRuntime {
   [[nodiscard]] Result<void> load_loras(const EngineOptions& options);
   [[nodiscard]] Result<void> measure_blocks(const EngineOptions& options);
   void select_lora(int lora);
+  [[nodiscard]] std::size_t export_alone(int sequence, int first, int count,
+                                         std::span<std::byte> out);
+  [[nodiscard]] bool is_staged(int sequence, int first, int count) const;
+  void stage(int sequence, int first, int count);
+
+  // A range of tokens taken out of the cache, until the cache changes.
+  struct Staged {
+    int sequence = -1;  // -1: none
+    int first = 0;
+    std::vector<std::byte> bytes;
+    std::optional<StateBlob> blob;
+  };
 
   struct BatchDeleter {
     void operator()(llama_batch* batch) const;
@@ -83,6 +99,7 @@ class LlamaRuntime {
   std::string lora_marks_;                  // their names and fingerprints
   std::unique_ptr<llama_batch, BatchDeleter> batch_;
   int batch_capacity_ = 0;
+  Staged staged_;
   bool can_move_ranges_ = true;
   std::size_t block_bytes_ = 0;
   std::size_t bytes_per_token_ = 0;
