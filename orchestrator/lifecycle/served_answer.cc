@@ -27,9 +27,11 @@ bool is_printable(std::string_view text) {
 }
 
 // The decode pod's own times with the router's and the prefill pod's added.
-std::string timing_with_plan(std::string_view timing, Duration plan, std::string_view prefill) {
+std::string timing_with_plan(std::string_view timing, Duration plan, int retries,
+                             std::string_view prefill) {
   const auto plan_us = std::chrono::duration_cast<std::chrono::microseconds>(plan).count();
   std::string json = R"({"plan_us":)" + std::to_string(plan_us);
+  json.append(R"(,"retries":)").append(std::to_string(retries));
   for (const std::string_view key : {"queue_ms", "prefill_ms"}) {
     const auto ms = read_number(prefill, key);
     if (ms) json.append(R"(,"prefill_pod_)").append(key).append("\":").append(std::to_string(*ms));
@@ -173,8 +175,9 @@ http::Fields ServedRequest::answer_fields(const Leg& leg) const {
   if (!context_.config().expose_plan) return fields;
   if (plan_.prefill) fields.emplace_back("x-baton-prefill", plan_.prefill->pod.name);
   fields.emplace_back("x-baton-decode", plan_.decode->pod.name);
-  fields.emplace_back("x-baton-timing",
-                      timing_with_plan(leg.timing, plan_time_, prefill_response_.body));
+  fields.emplace_back(
+      "x-baton-timing",
+      timing_with_plan(leg.timing, plan_time_, policy_.attempts() - 1, prefill_response_.body));
   if (head_.explain) fields.emplace_back("x-baton-plan", explain_json(plan_));
   return fields;
 }

@@ -89,6 +89,7 @@ TEST_F(AnsweringTest, ThePlanIsShownWhereThatIsOn) {
   EXPECT_EQ(call->field("x-baton-decode"), "d0");
   const json timing = json::parse(call->field("x-baton-timing"));
   EXPECT_TRUE(timing.at("plan_us").is_number_integer());
+  EXPECT_EQ(timing.at("retries"), 0);
   EXPECT_EQ(timing.at("queue_ms"), 0.5);
   const json plan = json::parse(call->field("x-baton-plan"));
   EXPECT_THAT(plan.dump(), HasSubstr("p0"));
@@ -100,7 +101,7 @@ TEST_F(AnsweringTest, AStrangeTimingOfAPodIsLeftOut) {
     decode->timing = timing;
     const auto call = router.chat();
     ASSERT_TRUE(router.finish(*call));
-    EXPECT_EQ(json::parse(call->field("x-baton-timing")).size(), 1U) << timing;
+    EXPECT_EQ(json::parse(call->field("x-baton-timing")).size(), 2U) << timing;
   }
 }
 

@@ -91,6 +91,10 @@ TEST_F(FailingPodsTest, APrefillPodThatDiesIsReplaced) {
   expect_answered(first);
   expect_answered(second);
   EXPECT_EQ(p0->requests.size(), 1U);
+  const auto retries = [](const auto& call) {
+    return nlohmann::json::parse(call->field("x-baton-timing")).at("retries").template get<int>();
+  };
+  EXPECT_EQ(retries(first) + retries(second), 1);
   EXPECT_EQ(router.metric(R"(baton_retries_total{pool="chat"})"), 1);
   EXPECT_GE(router.load(*p0).consecutive_errors, 1);
   EXPECT_EQ(router.load(*p1).consecutive_errors, 0);
