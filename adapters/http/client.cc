@@ -91,7 +91,7 @@ class PodConnection final : public Stream {
     void operator()(error_code ec, const Resolver::results_type& results) {
       const PodConnectionPtr self = std::move(connection);
       self->resolve_ec_ = ec;
-      if (!ec) self->endpoint_ = results.begin()->endpoint();
+      if (!ec) self->endpoints_.assign(results.begin(), results.end());
       self->resolved_ = true;
       self->wake();
     }
@@ -105,7 +105,7 @@ class PodConnection final : public Stream {
   bool kept_ = false;
   bool resolved_ = false;
   error_code resolve_ec_;
-  tcp::endpoint endpoint_;
+  std::vector<tcp::endpoint> endpoints_;  // of the name, to be tried in this order
 };
 
 Error cancelled() { return {ErrorCode::kCancelled, Stage::kRouter, "cancelled"}; }
@@ -121,7 +121,7 @@ Task<Result<void>> PodConnection::resolve() {
   error_code ec;
   const asio::ip::address literal = asio::ip::make_address(address_.host, ec);
   if (!ec) {
-    endpoint_ = tcp::endpoint(literal, address_.port);
+    endpoints_ = {tcp::endpoint(literal, address_.port)};
     co_return Result<void>();
   }
   Resolver resolver(io());
@@ -140,7 +140,11 @@ Task<Result<void>> PodConnection::open_to_pod() {
     close();
     co_return resolved;
   }
-  const bool connected = co_await connect(endpoint_);
+  bool connected = false;
+  for (const tcp::endpoint& endpoint : endpoints_) {
+    connected = co_await connect(endpoint);
+    if (connected || !open()) break;
+  }
   clear_deadline();
   if (!connected) {
     const Error error = unreachable(connect_error());
@@ -229,10 +233,15 @@ Error PodExchange::broken(std::string_view during) const {
     default: break;
   }
   if (!reader_.begun()) {
-    return {ErrorCode::kUnavailable, Stage::kRouter, pod + " closed the connection", true};
+    return {ErrorCode::kUnavailable, Stage::kRouter,
+            pod + (connection_->was_reset() ? " reset the connection" : " closed the connection"),
+            true};
   }
-  return {ErrorCode::kUpstream, Stage::kRouter,
-          "bad answer from " + pod + ": " + std::string(reader_.fault()), true};
+  return {
+      ErrorCode::kUpstream, Stage::kRouter,
+      "bad answer from " + pod + ": " +
+          (connection_->was_reset() ? "its connection was reset" : std::string(reader_.fault())),
+      true};
 }
 
 Task<Result<void>> PodExchange::read_head() {

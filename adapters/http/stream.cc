@@ -46,7 +46,7 @@ void Stream::watch(bool grow) {
 void Stream::on_read(error_code ec, std::size_t bytes) {
   reading_ = false;
   end_ += bytes;
-  if (ec && open()) close(End::kPeer);
+  if (ec && open()) close_by_peer(ec);
   if (ec ? waiting_ != Waiting::kNothing : waiting_ == Waiting::kInput || input_stops_sending_) {
     wake();
   } else if (ec) {
@@ -85,6 +85,7 @@ void Stream::on_ready(error_code ec, std::size_t) {
 
 Task<bool> Stream::connect(asio::ip::tcp::endpoint endpoint) {
   error_code ec;
+  if (socket_.is_open()) socket_.close(ec);  // an earlier try
   socket_.open(endpoint.protocol(), ec);
   if (!ec) socket_.non_blocking(true, ec);
   if (!ec) socket_.set_option(asio::ip::tcp::no_delay(true), ec);
@@ -98,7 +99,7 @@ Task<bool> Stream::connect(asio::ip::tcp::endpoint endpoint) {
 std::size_t Stream::receive_now(std::span<char> into) {
   error_code ec;
   const std::size_t bytes = socket_.read_some(asio::buffer(into.data(), into.size()), ec);
-  if (ec && ec != asio::error::would_block) close(End::kPeer);
+  if (ec && ec != asio::error::would_block) close_by_peer(ec);
   return bytes;
 }
 
@@ -111,7 +112,7 @@ bool Stream::send_now(std::span<asio::const_buffer> pieces) {
     std::size_t sent = socket_.write_some(pieces, ec);
     if (ec == asio::error::would_block) return true;
     if (ec) {
-      close(End::kPeer);
+      close_by_peer(ec);
       return false;
     }
     for (asio::const_buffer& piece : pieces) {
@@ -132,6 +133,11 @@ Task<bool> Stream::send_rest(std::span<asio::const_buffer> pieces, Duration pati
     if (!woken || !open() || !send_now(pieces)) co_return false;
   }
   co_return true;
+}
+
+void Stream::close_by_peer(error_code ec) {
+  was_reset_ = ec == asio::error::connection_reset || ec == asio::error::broken_pipe;
+  close(End::kPeer);
 }
 
 void Stream::close(End reason) {

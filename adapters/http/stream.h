@@ -66,6 +66,7 @@ class Stream : public ListHook,
 
   [[nodiscard]] End end() const { return end_reason_; }
   [[nodiscard]] bool open() const { return end_reason_ == End::kOpen; }
+  [[nodiscard]] bool was_reset() const { return was_reset_; }  // by the peer
   void close(End reason = End::kClosed);
   void shut_down_sending();
   void reset_on_close();  // the peer sees a reset, not an orderly end
@@ -109,6 +110,7 @@ class Stream : public ListHook,
  private:
   void on_read(boost::system::error_code ec, std::size_t bytes);
   void on_ready(boost::system::error_code ec, std::size_t bytes);
+  void close_by_peer(boost::system::error_code ec);
   bool make_room(bool grow);
 
   asio::io_context& io_;
@@ -117,6 +119,7 @@ class Stream : public ListHook,
   Waiting waiting_ = Waiting::kNothing;
   boost::system::error_code ready_ec_;
   bool reading_ = false;
+  bool was_reset_ = false;
   bool input_stops_sending_ = false;
   End end_reason_ = End::kOpen;
   TimePoint deadline_ = TimePoint::max();
