@@ -13,5 +13,6 @@ void add_up_command(CLI::App& app, int& exit_code);
 void add_pod_command(CLI::App& app, int& exit_code);
 void add_make_model_command(CLI::App& app, int& exit_code);
 void add_check_command(CLI::App& app, int& exit_code);
+void add_bench_command(CLI::App& app, int& exit_code);
 
 }  // namespace baton::orchestrator

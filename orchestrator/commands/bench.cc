@@ -1,0 +1,238 @@
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/log.h"
+#include "orchestrator/bench/compare.h"
+#include "orchestrator/bench/html_report.h"
+#include "orchestrator/bench/live_view.h"
+#include "orchestrator/bench/reference_server.h"
+#include "orchestrator/bench/session.h"
+#include "orchestrator/bench/sweep.h"
+#include "orchestrator/commands/bench_options.h"
+#include "orchestrator/commands/bench_self_check.h"
+#include "orchestrator/commands/commands.h"
+
+namespace baton::orchestrator {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kBadUsage = 2;
+constexpr int kTargetMissed = 3;
+
+int complain(const std::string& message, int code) {
+  std::fprintf(stderr, "baton bench: %s\n", message.c_str());
+  return code;
+}
+
+// Every connection is a file; the soft limit is often below what is allowed.
+void allow_many_connections() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Waits for Ctrl-C on a thread of its own. The first one ends the run that goes on, whose results
+// are kept; before the first run there is nothing to keep, and the second one does not wait.
+class Interrupts {
+ public:
+  explicit Interrupts(bench::Session& session) : session_(session) { wait(); }
+  ~Interrupts() {
+    io_.stop();
+    thread_.join();
+  }
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
+  void run_began() { running_ = true; }
+
+ private:
+  void wait() {
+    signals_.async_wait([this](const boost::system::error_code& error, int) {
+      if (error) return;
+      if (!running_ || session_.stopped()) {
+        std::fprintf(stderr, "\nbaton bench: stopped\n");
+        std::_Exit(kFailed);
+      }
+      session_.stop();
+      wait();
+    });
+  }
+
+  bench::Session& session_;
+  std::atomic<bool> running_ = false;
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_{io_, SIGINT, SIGTERM};
+  std::thread thread_{[this] { io_.run(); }};
+};
+
+// The live view of each run, on stderr.
+class Watch {
+ public:
+  explicit Watch(bool quiet) : quiet_(quiet) {}
+  void begin(const std::string& what, const bench::RunPlan& plan) {
+    if (quiet_) return;
+    if (!what.empty()) std::fprintf(stderr, "%s\n", what.c_str());
+    bench::LiveLook look;
+    const bool terminal = bench::is_live_terminal(stderr);
+    look.color = terminal && bench::color_allowed();
+    if (!plan.schedule.empty()) look.planned = plan.schedule.back();
+    if (plan.stop_sending_after) look.planned = plan.stop_sending_after;
+    view_.emplace(stderr, terminal, bench::terminal_columns(stderr), look);
+  }
+  void update(const bench::RunProgress& progress) {
+    if (view_) view_->update(progress);
+  }
+  void end() {
+    if (view_) view_->finish();
+    view_.reset();
+  }
+
+ private:
+  bool quiet_;
+  std::optional<bench::LiveView> view_;
+};
+
+bool write_file(const std::string& path, const std::string& text) {
+  if (path == "-") return std::fputs(text.c_str(), stdout) >= 0;
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << text;
+  file.close();
+  if (!file) complain(path + ": cannot be written", kFailed);
+  return static_cast<bool>(file);
+}
+
+std::string rendered(const bench::Json& result, bool color) {
+  const std::string kind = result.value("kind", std::string());
+  if (kind == "sweep") return bench::render_sweep(result, color);
+  if (kind == "compare") return bench::render_compare(result, color);
+  return bench::render_table(result, color);
+}
+
+int write_results(const BenchOptions& options, const bench::Session& session,
+                  const bench::Json& result) {
+  const bool color = ::isatty(STDOUT_FILENO) == 1 && bench::color_allowed();
+  if (options.json != "-" && options.csv != "-")
+    std::fputs(rendered(result, color).c_str(), stdout);
+  bool written = true;
+  if (!options.json.empty()) written &= write_file(options.json, result.dump(1) + "\n");
+  if (!options.csv.empty()) written &= write_file(options.csv, records_csv(session.records()));
+  if (!options.html.empty()) written &= write_file(options.html, bench::html_report(result));
+  return written ? 0 : kFailed;
+}
+
+// What came of it all, for the exit status; says in a line what went wrong.
+int verdict(const BenchOptions& options, const bench::Session& session, const bench::Json& result) {
+  std::size_t completed = 0;
+  std::string reason;
+  for (const bench::RequestRecord& record : session.records()) {
+    completed += record.completed() ? 1 : 0;
+    if (reason.empty() && !record.completed()) reason = record.reason;
+  }
+  if (session.stopped()) return complain("stopped; what was measured is marked partial", kFailed);
+  if (completed == 0) {
+    return complain("not one of " + std::to_string(session.records().size()) +
+                        " requests was completed" + (reason.empty() ? "" : ": " + reason),
+                    kFailed);
+  }
+  if (!options.require_good) return 0;
+  double share = 1;
+  if (const auto baton = result.find("baton"); baton != result.end()) {
+    share = baton->at("goodput").value("share", 0.0);
+  }
+  if (share >= *options.require_good) return 0;
+  std::fprintf(stderr, "baton bench: %.1f %% of the requests were good; %.1f %% were asked for\n",
+               share * 100, *options.require_good * 100);
+  return kTargetMissed;
+}
+
+// As it was typed, but for the values of --header, which may be keys.
+std::string command_line() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string command;
+  bool secret = false;
+  for (std::string word; std::getline(file, word, '\0');) {
+    if (command.empty()) word = "baton";
+    if (word.starts_with("--header=")) word = "--header=...";
+    command += (command.empty() ? "" : " ") + (secret ? "..." : word);
+    secret = word == "--header";
+  }
+  return command;
+}
+
+int run_session(const BenchOptions& options) {
+  auto session_options = session_options_of(options);
+  if (!session_options) return complain(session_options.error().message, kBadUsage);
+  session_options->summary.command = command_line();
+  allow_many_connections();
+  Watch watch(options.quiet);
+  Interrupts* interrupts = nullptr;
+  bench::Session session(
+      std::move(*session_options),
+      {.begins =
+           [&](const std::string& what, const bench::RunPlan& plan) {
+             interrupts->run_began();
+             watch.begin(what, plan);
+           },
+       .progress = [&](const bench::RunProgress& progress) { watch.update(progress); },
+       .ends = [&] { watch.end(); }});
+  Interrupts stop_by_signal(session);
+  interrupts = &stop_by_signal;
+  const auto result = session.run();
+  if (!result) {
+    return complain(result.error().message,
+                    result.error().code == ErrorCode::kInvalidArgument ? kBadUsage : kFailed);
+  }
+  if (const int failed = write_results(options, session, *result); failed != 0) return failed;
+  return verdict(options, session, *result);
+}
+
+int serve_reference(const BenchOptions& options) {
+  bench::ReferenceOptions reference;
+  reference.port = options.reference_port;
+  reference.timing.ttft = from_ms(options.reference_ttft_ms);
+  reference.timing.gap = from_ms(options.reference_itl_ms);
+  reference.fault = options.reference_fault;
+  reference.fault_every = options.reference_fault_every;
+  reference.keep_truth = false;
+  allow_many_connections();
+  const auto served = bench::run_reference_server(reference, [](std::uint16_t port) {
+    std::printf("ready %u\n", unsigned{port});
+    std::fflush(stdout);
+  });
+  return served ? 0 : complain(served.error().message, kBadUsage);
+}
+
+int run_bench(const BenchOptions& options) {
+  init_log({.level = LogLevel::kError, .format = LogFormat::kText, .prefix = {}});
+  if (options.self_check) {
+    allow_many_connections();
+    return run_self_check(options.json, options.quick);
+  }
+  if (options.reference_server) return serve_reference(options);
+  return run_session(options);
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, int& exit_code) {
+  const auto options = std::make_shared<BenchOptions>();
+  CLI::App* command =
+      app.add_subcommand("bench", "Measure an OpenAI endpoint under load: TTFT, TPOT, goodput");
+  add_bench_options(*command, *options);
+  command->callback([options, &exit_code] { exit_code = run_bench(*options); });
+}
+
+}  // namespace baton::orchestrator
