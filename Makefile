@@ -31,14 +31,11 @@ tidy: ## Run clang-tidy over all sources
 	@tools/build release all
 	@tools/tidy --all
 
-bench: ## Measure what has a target; each command in perf/ says what it does, results in build/perf
+bench: ## Measure everything (perf/run --list), results in perf/results/, and compare with the baseline
 	@tools/setup bench
 	@cmake --preset release -DBATON_BENCHMARKS=ON > /dev/null
 	@cmake --build $(BUILD) --target baton benchmarks
-	@mkdir -p build/perf; missed=0; \
-	for command in split_ttft cancel_time router_cpu router_memory; do \
-	  perf/$$command --json build/perf/$$command.json || missed=$$?; \
-	done; exit $$missed
+	@perf/run --check
 
 clean: ## Remove what was built; keeps the third-party code in .deps
 	rm -rf build .venv tests/integration/javascript/node_modules

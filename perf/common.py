@@ -1,7 +1,8 @@
 """What every command in perf/ shares: processes, CPU accounting, targets, results.
 
 A command prints each figure beside its target and its peers, writes them with --json FILE, and
-exits 3 when a target is missed.
+exits 3 when a target is missed. The last line of its docstring says how long it takes, by which
+perf/run finds it.
 """
 import argparse
 import http.client
@@ -9,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -88,6 +90,12 @@ def resident_bytes(pid):
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def peers_dir(name):
+    """The virtual environment that perf/peers made for these tools, or where it would be."""
+    root = os.environ.get("BATON_PEERS_DIR", os.path.join(ROOT, "build", "peers"))
+    return os.path.join(root, name)
+
+
 def median(values):
     values = sorted(values)
     middle = len(values) // 2
@@ -104,13 +112,35 @@ def commit():
 
 
 def machine():
-    model = "unknown"
+    """The processor with what it can do, and how busy it is now."""
     with open("/proc/cpuinfo") as f:
-        match = re.search(r"model name\s*: (.*)", f.read())
-        if match:
-            model = match.group(1)
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(),
-            "system": platform.system(), "load_1m": os.getloadavg()[0]}
+        text = f.read()
+    facts = {key: match.group(1) if (match := re.search(rf"^{key}\s*: (.*)", text, re.MULTILINE))
+             else "unknown" for key in ("model name", "flags")}
+    return {"cpu": facts["model name"], "cpu_flags": facts["flags"], "cores": os.cpu_count(),
+            "kernel": platform.release(), "system": platform.system(),
+            "load_1m": os.getloadavg()[0]}
+
+
+def build():
+    """What the build folder was made with and what the `baton` there says of itself."""
+    cache = {}
+    path = os.path.join(BUILD, "CMakeCache.txt")
+    if os.path.exists(path):
+        with open(path) as f:
+            cache = dict(re.findall(r"^(\w+):\w+=(.*)$", f.read(), re.MULTILINE))
+    kind = cache.get("CMAKE_BUILD_TYPE", "unknown")
+    flags = f"{cache.get('CMAKE_CXX_FLAGS', '')} {cache.get(f'CMAKE_CXX_FLAGS_{kind.upper()}', '')}"
+    return {"type": kind, "compiler": first_line([cache.get("CMAKE_CXX_COMPILER", ""), "--version"]),
+            "flags": flags.strip(), "baton": first_line([BATON, "--version"])}
+
+
+def first_line(command):
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        return run.stdout.split("\n", 1)[0]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 class SplitSystem:
@@ -152,37 +182,82 @@ class Report:
 
     def __init__(self, name, description):
         self.name = name
-        self.parser = argparse.ArgumentParser(prog=f"perf/{name}", description=description)
+        self.parser = argparse.ArgumentParser(
+            prog=f"perf/{name}", description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter)
         self.parser.add_argument("--json", metavar="FILE", help="also write the figures there")
+        self.parser.add_argument("--quick", action="store_true",
+                                 help="few repetitions: shows that it works, not how well")
+        self.numbers = {}
         self.figures = []
         self.notes = []
+        self.extra = {}  # more members of the result
+        self.load_before = os.getloadavg()[0]
 
-    def add(self, what, value, unit, target=None, at_most=True, peers=None, detail=None):
+    def number(self, flag, usual, quick, what):
+        """An integer option with a second default for --quick."""
+        self.parser.add_argument(flag, type=int, metavar="N",
+                                 help=f"{what} (default {usual}, with --quick {quick})")
+        self.numbers[flag.lstrip("-").replace("-", "_")] = (usual, quick)
+
+    def parse(self):
+        args = self.parser.parse_args()
+        for name, (usual, quick) in self.numbers.items():
+            if getattr(args, name) is None:
+                setattr(args, name, quick if args.quick else usual)
+        return args
+
+    def add(self, what, value, unit, target=None, at_most=True, peers=None, detail=None,
+            tolerance=None, either_way=False):
+        """`tolerance`: the share by which perf/regressions lets the ratios to the peers move, or,
+        without peers, the value. `either_way`: the value has to stay that near to its target."""
         met = None
-        if target is not None:
+        if target is not None and either_way:
+            met = abs(value - target) <= tolerance * target
+        elif target is not None:
             met = value <= target if at_most else value >= target
         self.figures.append({"what": what, "value": value, "unit": unit, "target": target,
-                             "at_most": at_most, "met": met, "peers": peers or {},
-                             "detail": detail})
+                             "at_most": at_most, "either_way": either_way, "met": met,
+                             "peers": peers or {}, "tolerance": tolerance, "detail": detail})
 
     def note(self, text):
         self.notes.append(text)
 
-    def finish(self, args):
+    def result(self):
+        """What --json writes."""
+        return {"command": shlex.join([f"perf/{self.name}", *sys.argv[1:]]),
+                "date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": commit(),
+                "machine": {**machine(), "load_1m_before": self.load_before}, "build": build(),
+                **self.extra, "figures": self.figures, "notes": self.notes}
+
+    def show(self):
         width = max(len(f["what"]) for f in self.figures)
         for f in self.figures:
-            sign = "<=" if f["at_most"] else ">="
-            target = "" if f["target"] is None else f"  target {sign} {f['target']:g}"
-            verdict = {None: "", True: "  met", False: "  MISSED"}[f["met"]]
-            peers = "".join(f"  {name} {value:.4g}" for name, value in f["peers"].items())
-            print(f"{f['what']:<{width}}  {f['value']:.4g} {f['unit']}{target}{verdict}{peers}")
+            print(f"{f['what']:<{width}}  {short(f['value'])} {f['unit']}{aim_of(f)}"
+                  + "".join(f"  {name} {short(value)}" for name, value in f["peers"].items()))
         for note in self.notes:
             print(f"note: {note}")
+
+    def finish(self, args, show=True):
+        if show:
+            self.show()
         if args.json:
-            result = {"command": " ".join([f"perf/{self.name}"] + sys.argv[1:]),
-                      "date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": commit(),
-                      "machine": machine(), "figures": self.figures, "notes": self.notes}
             with open(args.json, "w") as f:
-                json.dump(result, f, indent=1)
+                json.dump(self.result(), f, indent=1)
                 f.write("\n")
         sys.exit(3 if any(f["met"] is False for f in self.figures) else 0)
+
+
+def short(value):
+    """Four digits, or all of a larger whole part."""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
+def aim_of(figure):
+    if figure["target"] is None:
+        return ""
+    if figure["either_way"]:
+        aim = f"baseline {short(figure['target'])}, {figure['value'] / figure['target'] - 1:+.2%}"
+    else:
+        aim = f"target {'<=' if figure['at_most'] else '>='} {figure['target']:g}"
+    return f"  {aim}  {'met' if figure['met'] else 'MISSED'}"
