@@ -1,12 +1,15 @@
 """How processes start, refuse to start, and stop."""
 
+import pathlib
 import re
 import signal
 import socket
+import subprocess
 
+import httpx
 import pytest
 
-from harness import BATON, Process, System, free_port, run_baton, wait_until
+from harness import BATON, LIMIT, START_LIMIT, Process, System, free_port, run_baton, wait_until
 
 
 def refused(result, *words):
@@ -122,3 +125,30 @@ def test_pod_stops_on_sigterm(model, tmp_path):
         assert pod.stop() == 0
     finally:
         pod.kill()
+
+
+def children_of(pid):
+    """Processes whose parent is `pid`."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(word) for word in listed.stdout.split()]
+
+
+@pytest.mark.parametrize("signals", [1, 2])  # a second Ctrl-C does not wait
+def test_up_leaves_nothing_behind(model, tmp_path, signals):
+    admin = free_port()
+    process = Process("up", [BATON, "up", "--model", model.gguf, "--prefill", "1", "--decode", "2",
+                             "--port", free_port(), "--admin-port", admin], tmp_path / "up.log")
+    process.start()
+    try:
+        wait_until(lambda: httpx.get(f"http://127.0.0.1:{admin}/readyz").status_code == 200,
+                   START_LIMIT, "up is ready")
+        pods = children_of(process.child.pid)
+        assert len(pods) == 3
+        for _ in range(signals):
+            process.signal(signal.SIGINT)
+        assert process.child.wait(LIMIT) == 0
+    finally:
+        process.kill()
+    assert [pid for pid in pods if pathlib.Path(f"/proc/{pid}").exists()] == []
+    for name in ("[prefill-0]", "[decode-1]"):  # one log, with prefixes
+        assert name in process.tail(10_000)

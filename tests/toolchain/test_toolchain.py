@@ -67,3 +67,18 @@ def test_cmake_refuses_boost_1_74_with_the_reason(tmp_path):
     message = " ".join(result.stderr.split())
     assert "Boost 1.81 or later was not found" in message
     assert "per-operation cancellation" in message
+
+
+@pytest.mark.parametrize("system", ['ID=fedora\nVERSION_ID=40\n', 'ID=debian\nVERSION_ID="13"\n', ""])
+def test_setup_on_another_system_lists_what_is_needed(tmp_path, system):
+    release = tmp_path / "os-release"
+    release.write_text(system)
+    result = subprocess.run([ROOT / "tools" / "setup", "run"], capture_output=True, text=True,
+                            env={**os.environ, "BATON_OS_RELEASE": str(release)})
+    assert result.returncode == 2
+    assert "Debian 12" in result.stdout and "libucx0" in result.stdout.split()
+
+
+def test_setup_changes_nothing_where_nothing_is_missing():
+    result = subprocess.run([ROOT / "tools" / "setup", "build"], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.strip() == "tools/setup: nothing is missing"
