@@ -140,7 +140,8 @@ void add_model_options(CLI::App& command, PodFlags& flags) {
       ->check(CLI::NonNegativeNumber);
   command
       .add_option("--kv-pool", flags.kv_pool,
-                  "Tokens of KV for all running requests; 0: four contexts, at most about 2 GiB")
+                  "Tokens of KV for all running requests; 0: four contexts (a prefill pod: two), "
+                  "at most about 2 GiB")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--chunk", flags.chunk, "Prompt tokens computed in one step")
       ->check(CLI::PositiveNumber)

@@ -113,8 +113,11 @@ Result<void> LlamaRuntime::create_context(EngineOptions& options) {
     }
   }
   if (options.kv_pool.count() == 0) {
-    options.kv_pool = Tokens(std::max(options.max_context.count(),
-                                      std::min(options.max_context.count() * 4, affordable)));
+    // A prefill pod computes one prompt after the other: two are enough to keep it busy, and every
+    // look through the cache is as long as the pool.
+    const int contexts = options.role == Role::kPrefill ? 2 : 4;
+    options.kv_pool = Tokens(std::max(
+        options.max_context.count(), std::min(options.max_context.count() * contexts, affordable)));
   }
   options.kv_pool = Tokens(round_up(options.kv_pool.count(), kCellGrain));
 
