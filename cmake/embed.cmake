@@ -1,11 +1,11 @@
 # Writes OUTPUT, a C++ file that defines FUNCTION() as a std::string_view of INPUT's bytes. A part
-# of INPUT that reads @@folder/file@@ stands for that file, from INPUT's folder.
+# of INPUT that reads @@file@@ stands for that file, from INPUT's folder.
 get_filename_component(folder ${INPUT} DIRECTORY)
 file(READ ${INPUT} hex HEX)
 
-file(STRINGS ${INPUT} lines REGEX "@@[a-z_]+/[a-z_.]+@@")
+file(STRINGS ${INPUT} lines REGEX "@@[a-z_.]+@@")
 foreach(line IN LISTS lines)
-  string(REGEX MATCH "@@([a-z_]+/[a-z_.]+)@@" mark "${line}")
+  string(REGEX MATCH "@@([a-z_.]+)@@" mark "${line}")
   string(HEX "${mark}" mark_hex)
   file(READ ${folder}/${CMAKE_MATCH_1} part_hex HEX)
   string(REPLACE "${mark_hex}" "${part_hex}" hex "${hex}")

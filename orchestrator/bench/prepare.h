@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "core/tokenizer.h"
-#include "orchestrator/bench/prompt_builder.h"
-#include "orchestrator/bench/runner.h"
+#include "orchestrator/bench/generator/runner.h"
+#include "orchestrator/bench/workload/prompt_builder.h"
 
 namespace baton::orchestrator::bench {
 

@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "core/error.h"
-#include "orchestrator/bench/arrivals.h"
-#include "orchestrator/bench/compare.h"
+#include "orchestrator/bench/generator/runner.h"
 #include "orchestrator/bench/prepare.h"
-#include "orchestrator/bench/runner.h"
-#include "orchestrator/bench/summary.h"
-#include "orchestrator/bench/sweep.h"
-#include "orchestrator/bench/workloads.h"
+#include "orchestrator/bench/results/compare.h"
+#include "orchestrator/bench/results/summary.h"
+#include "orchestrator/bench/results/sweep.h"
+#include "orchestrator/bench/workload/arrivals.h"
+#include "orchestrator/bench/workload/workloads.h"
 
 namespace baton::orchestrator::bench {
 

@@ -15,12 +15,12 @@
 #include <vector>
 
 #include "core/log.h"
-#include "orchestrator/bench/compare.h"
-#include "orchestrator/bench/html_report.h"
-#include "orchestrator/bench/live_view.h"
-#include "orchestrator/bench/reference_server.h"
+#include "orchestrator/bench/generator/reference_server.h"
+#include "orchestrator/bench/report/html_report.h"
+#include "orchestrator/bench/report/live_view.h"
+#include "orchestrator/bench/results/compare.h"
+#include "orchestrator/bench/results/sweep.h"
 #include "orchestrator/bench/session.h"
-#include "orchestrator/bench/sweep.h"
 #include "orchestrator/commands/bench_options.h"
 #include "orchestrator/commands/bench_self_check.h"
 #include "orchestrator/commands/commands.h"

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "adapters/engines/llama_cpp/gguf_tokenizer.h"
-#include "orchestrator/bench/workloads.h"
+#include "orchestrator/bench/workload/workloads.h"
 #include "orchestrator/build_info.h"
 #include "orchestrator/config/config.h"
 

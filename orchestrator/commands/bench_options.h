@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
-#include "orchestrator/bench/reference_server.h"
+#include "orchestrator/bench/generator/reference_server.h"
 #include "orchestrator/bench/session.h"
 
 namespace baton::orchestrator {

@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "orchestrator/bench/self_check.h"
+#include "orchestrator/bench/generator/self_check.h"
 
 namespace baton::orchestrator {
 namespace {

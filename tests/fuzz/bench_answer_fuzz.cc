@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "orchestrator/bench/answer_reader.h"
+#include "orchestrator/bench/generator/answer_reader.h"
 
 using baton::orchestrator::bench::AnswerReader;
 using baton::orchestrator::bench::Outcome;

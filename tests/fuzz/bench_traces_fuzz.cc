@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "orchestrator/bench/traces.h"
+#include "orchestrator/bench/workload/traces.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/answer_reader.h"
+#include "orchestrator/bench/generator/answer_reader.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

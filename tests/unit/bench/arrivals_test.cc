@@ -1,4 +1,4 @@
-#include "orchestrator/bench/arrivals.h"
+#include "orchestrator/bench/workload/arrivals.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/compare.h"
+#include "orchestrator/bench/results/compare.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/html_report.h"
+#include "orchestrator/bench/report/html_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

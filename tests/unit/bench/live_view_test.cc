@@ -1,4 +1,4 @@
-#include "orchestrator/bench/live_view.h"
+#include "orchestrator/bench/report/live_view.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

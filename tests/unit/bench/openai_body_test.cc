@@ -1,4 +1,4 @@
-#include "orchestrator/bench/openai_body.h"
+#include "orchestrator/bench/generator/openai_body.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

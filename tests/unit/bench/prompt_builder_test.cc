@@ -1,4 +1,4 @@
-#include "orchestrator/bench/prompt_builder.h"
+#include "orchestrator/bench/workload/prompt_builder.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/reference_server.h"
+#include "orchestrator/bench/generator/reference_server.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/runner.h"
+#include "orchestrator/bench/generator/runner.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "orchestrator/bench/reference_server.h"
+#include "orchestrator/bench/generator/reference_server.h"
 
 namespace baton::orchestrator::bench {
 namespace {

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/self_check.h"
+#include "orchestrator/bench/generator/self_check.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/send_queue.h"
+#include "orchestrator/bench/generator/send_queue.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/statistics.h"
+#include "orchestrator/bench/results/statistics.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/summary.h"
+#include "orchestrator/bench/results/summary.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "orchestrator/bench/sweep.h"
+#include "orchestrator/bench/results/sweep.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

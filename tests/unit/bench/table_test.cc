@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "orchestrator/bench/summary.h"
-#include "orchestrator/bench/terminal_text.h"
+#include "orchestrator/bench/results/summary.h"
+#include "orchestrator/bench/results/terminal_text.h"
 #include "tests/unit/bench/test_records.h"
 
 namespace baton::orchestrator::bench {

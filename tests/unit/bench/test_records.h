@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "orchestrator/bench/request_record.h"
-#include "orchestrator/bench/runner.h"
-#include "orchestrator/bench/summary.h"
+#include "orchestrator/bench/generator/request_record.h"
+#include "orchestrator/bench/generator/runner.h"
+#include "orchestrator/bench/results/summary.h"
 
 namespace baton::orchestrator::bench {
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "core/tokenizer.h"
-#include "orchestrator/bench/draws.h"
-#include "orchestrator/bench/word_costs.h"
+#include "orchestrator/bench/workload/draws.h"
+#include "orchestrator/bench/workload/word_costs.h"
 
 namespace baton::orchestrator::bench {
 

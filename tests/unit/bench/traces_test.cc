@@ -1,4 +1,4 @@
-#include "orchestrator/bench/traces.h"
+#include "orchestrator/bench/workload/traces.h"
 
 #include <gtest/gtest.h>
 

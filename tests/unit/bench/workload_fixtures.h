@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "orchestrator/bench/workloads.h"
+#include "orchestrator/bench/workload/workloads.h"
 #include "tests/unit/bench/toy_tokenizers.h"
 
 namespace baton::orchestrator::bench {

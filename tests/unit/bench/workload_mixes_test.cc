@@ -7,7 +7,7 @@
 #include <set>
 #include <string>
 
-#include "orchestrator/bench/workloads.h"
+#include "orchestrator/bench/workload/workloads.h"
 #include "tests/unit/bench/workload_fixtures.h"
 
 namespace baton::orchestrator::bench {

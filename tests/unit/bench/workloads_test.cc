@@ -1,4 +1,4 @@
-#include "orchestrator/bench/workloads.h"
+#include "orchestrator/bench/workload/workloads.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,0 +1,103 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "orchestrator/bench/workload/workload_kinds.h"
+
+namespace baton::orchestrator::bench {
+namespace {
+
+template <class Value>
+const Value& drawn(const std::vector<Share<Value>>& shares, Draws draws) {
+  double sum = 0;
+  for (const Share<Value>& share : shares) sum += share.weight;
+  double left = draws.unit() * sum;
+  const Value* last = nullptr;
+  for (const Share<Value>& share : shares) {
+    if (share.weight <= 0) continue;
+    last = &share.value;
+    if (left < share.weight) break;
+    left -= share.weight;
+  }
+  return *last;
+}
+
+// "base 75 %, sql 25 %"
+template <class Value>
+std::string percents(const std::vector<Share<Value>>& shares) {
+  double sum = 0;
+  for (const Share<Value>& share : shares) sum += share.weight;
+  std::string text;
+  for (const Share<Value>& share : shares) {
+    text += fmt::format("{}{} {:.3g} %", text.empty() ? "" : ", ", share.value,
+                        100 * share.weight / sum);
+  }
+  return text;
+}
+
+// A workload whose requests are given a model, a priority, and a time to leave.
+class MixedWorkload final : public Workload {
+ public:
+  MixedWorkload(const WorkloadSpec& spec, std::unique_ptr<Workload> inner)
+      : seed_(spec.seed),
+        models_(spec.models),
+        priorities_(spec.priorities),
+        leave_share_(spec.leave_share),
+        inner_(std::move(inner)) {}
+
+  [[nodiscard]] std::optional<std::size_t> size() const override { return inner_->size(); }
+  [[nodiscard]] bool has_times() const override { return inner_->has_times(); }
+  [[nodiscard]] Duration time_of(std::size_t index) override { return inner_->time_of(index); }
+  void answered(std::size_t index, std::string_view text) override {
+    inner_->answered(index, text);
+  }
+  [[nodiscard]] std::optional<std::pair<std::size_t, Duration>> follows(
+      std::size_t index) override {
+    return inner_->follows(index);
+  }
+  [[nodiscard]] Result<WorkloadRequest> request(std::size_t index) override {
+    auto request = inner_->request(index);
+    if (!request) return request;
+    const std::uint64_t who =
+        request->session >= 0 ? static_cast<std::uint64_t>(request->session) : index;
+    if (!models_.empty() && request->model.empty()) {
+      request->model = drawn(models_, draws(Purpose::kModel, who));
+    }
+    if (!priorities_.empty() && request->priority == 0) {
+      request->priority = drawn(priorities_, draws(Purpose::kPriority, who));
+    }
+    Draws leave = draws(Purpose::kLeave, index);
+    if (leave.unit() < leave_share_) {
+      request->leave_after_tokens = leave.between(0, std::max(0, request->max_tokens - 1));
+    }
+    return request;
+  }
+  [[nodiscard]] std::string describe() const override {
+    std::string text = inner_->describe();
+    if (!models_.empty()) text += "; models " + percents(models_);
+    if (!priorities_.empty()) text += "; priorities " + percents(priorities_);
+    if (leave_share_ > 0) text += fmt::format("; {:.3g} % leave early", 100 * leave_share_);
+    return text;
+  }
+
+ private:
+  [[nodiscard]] Draws draws(Purpose purpose, std::uint64_t who) const {
+    return Draws(mix({seed_, key_of(purpose, who)}));
+  }
+
+  std::uint64_t seed_;
+  ModelMix models_;
+  PriorityMix priorities_;
+  double leave_share_;
+  std::unique_ptr<Workload> inner_;
+};
+
+}  // namespace
+
+std::unique_ptr<Workload> add_mixes(const WorkloadSpec& spec, std::unique_ptr<Workload> inner) {
+  if (spec.models.empty() && spec.priorities.empty() && spec.leave_share <= 0) return inner;
+  return std::make_unique<MixedWorkload>(spec, std::move(inner));
+}
+
+}  // namespace baton::orchestrator::bench
