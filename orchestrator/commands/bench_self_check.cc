@@ -15,6 +15,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+int decimals(double value) { return value >= 1000 ? 0 : value >= 10 ? 1 : 3; }
+
 // Figures as perf/common.py writes them.
 class Figures {
  public:
@@ -28,7 +30,7 @@ class Figures {
                    {"met", nullptr},
                    {"peers", Json::object()},
                    {"detail", nullptr}};
-    std::string line = fmt::format("{:<58}{:>10.4g} {:<4}", what, value, unit);
+    std::string line = fmt::format("{:<70}{:>8.{}f} {:<4}", what, value, decimals(value), unit);
     if (target) {
       const bool met = at_most ? value <= *target : value >= *target;
       missed_ = missed_ || !met;
@@ -94,6 +96,8 @@ int run_self_check(const std::string& json, bool quick) {
               8000, false);
   figures.add("CPU of a short request", requests.cpu_us_per_request, "us");
   figures.add("short requests a second by the clock", requests.requests_per_s, "/s");
+  figures.add("short streams a second, closed loop", result->short_streams.requests_per_s, "/s");
+  figures.add("  of an open loop, while on time: capacity", result->sustained_streams_per_s, "/s");
   for (const bench::TruthCheck& truth : result->truth) add_truth(figures, truth);
   if (result->streams) {
     const bench::StreamsCheck& streams = *result->streams;

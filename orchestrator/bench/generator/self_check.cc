@@ -29,6 +29,10 @@ constexpr int kGapUs[] = {5000, 15000};
 constexpr int kMostInProcess = 8000;
 constexpr double kGoodTtftMs = 70;
 constexpr double kGoodTpotMs = 10;
+// Of the search for the rate that the generator sustains.
+constexpr double kOnTimeMs = 1;
+constexpr double kStepDown = 0.88;
+constexpr int kMostSteps = 10;
 
 // A hash of the seed and the request's number (splitmix64), so that times do not follow a pattern.
 std::uint64_t mixed(std::uint64_t seed, std::uint64_t index) {
@@ -130,20 +134,6 @@ Result<CapacityCheck> check_capacity(const OwnCore& core, const SelfCheckOptions
   return check;
 }
 
-// The times of one request or of many, on one side.
-struct Times {
-  std::vector<double> ttft, tpot, itl, e2el;
-
-  void add(Duration first, Duration last, Duration end, std::size_t tokens) {
-    ttft.push_back(to_ms(first));
-    e2el.push_back(to_ms(end));
-    if (tokens > 1) tpot.push_back(to_ms(last - first) / static_cast<double>(tokens - 1));
-  }
-  [[nodiscard]] bool last_is_good() const {
-    return ttft.back() <= kGoodTtftMs && tpot.back() <= kGoodTpotMs;
-  }
-};
-
 double mean(const std::vector<double>& values) {
   if (values.empty()) return 0;
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -157,6 +147,66 @@ double p99(std::vector<double>& values) {
   std::nth_element(values.begin(), values.begin() + rank, values.end());
   return values[static_cast<std::size_t>(rank)];
 }
+
+struct OpenLoop {
+  std::vector<RequestRecord> records;
+  double send_lag_p99_ms = 0;
+  double loop_lag_max_ms = 0;
+  double cpu_share = 0;  // of one core
+};
+
+// Streams at a rate, Poisson.
+Result<OpenLoop> run_open_loop(const SelfCheckOptions& options, std::uint16_t port, double rate,
+                               std::size_t requests) {
+  ArrivalOptions arrivals;
+  arrivals.rate = rate;
+  arrivals.seed = options.seed;
+  RunOptions run;
+  run.schedule = make_arrivals(arrivals, requests);
+  run.concurrency = kMostInProcess;
+  Directions workload(options, two_speeds);
+  auto result = run_load(port, std::move(run), workload);
+  if (!result) return std::unexpected(result.error());
+  const GeneratorStats& own = result->generator;
+  std::vector<double> lag(own.send_lag_ms.begin(), own.send_lag_ms.end());
+  return OpenLoop{.records = std::move(result->records),
+                  .send_lag_p99_ms = p99(lag),
+                  .loop_lag_max_ms = own.loop_lag_max_ms,
+                  .cpu_share = own.cpu_seconds / own.wall_seconds};
+}
+
+// The highest rate, of steps down from what the closed loop did, at which requests are still sent
+// on time; a closed loop keeps itself busy, an open one needs time to spare for its bursts.
+Result<double> find_sustained_rate(const OwnCore& core, const SelfCheckOptions& options,
+                                   double closed_loop_rate) {
+  double rate = closed_loop_rate;
+  for (int step = 0; step < kMostSteps; ++step, rate *= kStepDown) {
+    ReferenceOptions server_options;
+    server_options.keep_truth = false;
+    const auto server = start_apart<ReferenceServer>(core, server_options);
+    if (!server) return std::unexpected(server.error());
+    const double requests = std::max(1.0, rate * to_seconds(options.capacity_time));
+    const auto run =
+        run_open_loop(options, (*server)->port(), rate, static_cast<std::size_t>(requests));
+    if (!run) return std::unexpected(run.error());
+    if (run->send_lag_p99_ms <= kOnTimeMs) break;
+  }
+  return rate;
+}
+
+// The times of one request or of many, on one side.
+struct Times {
+  std::vector<double> ttft, tpot, itl, e2el;
+
+  void add(Duration first, Duration last, Duration end, std::size_t tokens) {
+    ttft.push_back(to_ms(first));
+    e2el.push_back(to_ms(end));
+    if (tokens > 1) tpot.push_back(to_ms(last - first) / static_cast<double>(tokens - 1));
+  }
+  [[nodiscard]] bool last_is_good() const {
+    return ttft.back() <= kGoodTtftMs && tpot.back() <= kGoodTpotMs;
+  }
+};
 
 MetricCheck compare(std::vector<double>& measured, std::vector<double>& truth) {
   return {mean(measured), mean(truth), p99(measured), p99(truth)};
@@ -215,21 +265,12 @@ Result<TruthCheck> check_truth(const OwnCore& core, const SelfCheckOptions& opti
   check.requests = static_cast<std::size_t>(std::max(wanted, 1.0));
   const auto server = start_apart<ReferenceServer>(core, {});
   if (!server) return std::unexpected(server.error());
-  ArrivalOptions arrivals;
-  arrivals.rate = check.rate;
-  arrivals.seed = options.seed;
-  RunOptions run;
-  run.schedule = make_arrivals(arrivals, check.requests);
-  run.concurrency = kMostInProcess;
-  Directions workload(options, two_speeds);
-  auto result = run_load((*server)->port(), std::move(run), workload);
-  if (!result) return std::unexpected(result.error());
-  compare_with_truth(check, result->records, (*server)->stop());
-  const GeneratorStats& own = result->generator;
-  std::vector<double> lag(own.send_lag_ms.begin(), own.send_lag_ms.end());
-  check.send_lag_p99_ms = p99(lag);
-  check.loop_lag_max_ms = own.loop_lag_max_ms;
-  check.cpu_share = own.cpu_seconds / own.wall_seconds;
+  auto run = run_open_loop(options, (*server)->port(), check.rate, check.requests);
+  if (!run) return std::unexpected(run.error());
+  compare_with_truth(check, run->records, (*server)->stop());
+  check.send_lag_p99_ms = run->send_lag_p99_ms;
+  check.loop_lag_max_ms = run->loop_lag_max_ms;
+  check.cpu_share = run->cpu_share;
   return check;
 }
 
@@ -323,9 +364,13 @@ Result<SelfCheckResult> self_check(const SelfCheckOptions& options) {
   const auto streams = check_capacity(core, options, true);
   if (!streams) return std::unexpected(streams.error());
   result.short_streams = *streams;
+  const auto sustained = options.capacity
+                             ? Result<double>(*options.capacity)
+                             : find_sustained_rate(core, options, streams->requests_per_s);
+  if (!sustained) return std::unexpected(sustained.error());
+  result.sustained_streams_per_s = *sustained;
   for (const double share : options.shares) {
-    const auto check =
-        check_truth(core, options, share, options.capacity.value_or(streams->requests_per_s));
+    const auto check = check_truth(core, options, share, *sustained);
     if (!check) return std::unexpected(check.error());
     result.truth.push_back(*check);
   }
