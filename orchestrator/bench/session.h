@@ -31,15 +31,15 @@ struct SessionTarget {
 
 // How requests are offered: at a rate, at the trace's own times, or so many at a time.
 struct LoadOptions {
-  std::optional<double> rate;  // requests per second; infinity: all at once
+  std::optional<double> rate{};  // requests per second; infinity: all at once
   double burstiness = 1;
-  std::optional<Ramp> ramp;
-  int concurrency = 0;               // a closed loop
-  int max_concurrency = 0;           // of an open loop; 0: no bound
-  std::size_t requests = 0;          // measured; 0: by `duration`, by the workload, or kFewRequests
-  std::optional<Duration> duration;  // of sending, after the warm-up
-  Duration warmup{};                 // of sending; what is sent in it does not count
-  int repeats = 1;                   // rounds, of a comparison
+  std::optional<Ramp> ramp{};
+  int concurrency = 0;       // a closed loop
+  int max_concurrency = 0;   // of an open loop; 0: no bound
+  std::size_t requests = 0;  // measured; 0: by `duration`, by the workload, or kFewRequests
+  std::optional<Duration> duration{};  // of sending, after the warm-up
+  Duration warmup{};                   // of sending; what is sent in it does not count
+  int repeats = 1;                     // rounds, of a comparison
   std::uint64_t seed = 0;
   static constexpr std::size_t kFewRequests = 100;
 };

@@ -176,7 +176,6 @@ int run_session(const BenchOptions& options) {
   auto session_options = session_options_of(options);
   if (!session_options) return complain(session_options.error().message, kBadUsage);
   session_options->summary.command = command_line();
-  allow_many_connections();
   Watch watch(options.quiet);
   Interrupts* interrupts = nullptr;
   bench::Session session(
@@ -217,10 +216,7 @@ int serve_reference(const BenchOptions& options) {
 
 int run_bench(const BenchOptions& options) {
   init_log({.level = LogLevel::kError, .format = LogFormat::kText, .prefix = {}});
-  if (options.self_check) {
-    allow_many_connections();
-    return run_self_check(options.json, options.quick);
-  }
+  if (options.self_check) return run_self_check(options.json, options.quick);
   if (options.reference_server) return serve_reference(options);
   return run_session(options);
 }

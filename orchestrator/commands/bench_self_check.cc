@@ -97,7 +97,8 @@ int run_self_check(const std::string& json, bool quick) {
   figures.add("CPU of a short request", requests.cpu_us_per_request, "us");
   figures.add("short requests a second by the clock", requests.requests_per_s, "/s");
   figures.add("short streams a second, closed loop", result->short_streams.requests_per_s, "/s");
-  figures.add("  of an open loop, while on time: capacity", result->sustained_streams_per_s, "/s");
+  figures.add("  in an open loop, both sides on time: capacity", result->capacity_streams_per_s,
+              "/s");
   for (const bench::TruthCheck& truth : result->truth) add_truth(figures, truth);
   if (result->streams) {
     const bench::StreamsCheck& streams = *result->streams;

@@ -220,6 +220,8 @@ def test_a_server_that_is_not_there():
 
 
 class Page(http.server.BaseHTTPRequestHandler):
+    asked = []  # headers of each POST
+
     def do_GET(self):
         body = b"<html><body>It works!</body></html>"
         self.send_response(200)
@@ -229,6 +231,7 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self):
+        Page.asked.append({name.lower(): value for name, value in self.headers.items()})
         self.rfile.read(int(self.headers["content-length"]))
         self.do_GET()
 
@@ -242,7 +245,13 @@ def test_a_server_that_speaks_html():
     url = f"http://127.0.0.1:{server.server_port}"
     try:
         assert "no JSON" in one_line(bench(url, *SHORT), 1)
-        assert "HTML" in one_line(bench(url, *SHORT, "--model", "m"), 1)
+        Page.asked.clear()
+        result = bench(url, *SHORT, "--model", "m", "--goodput", "ttft:250,tpot:40.5",
+                       "--slo-headers", "--header", "x-tenant: blue")
+        assert "HTML" in one_line(result, 1)
+        headers = Page.asked[-1]
+        assert headers["x-slo-ttft-ms"] == "250" and headers["x-slo-tpot-ms"] == "40.5"
+        assert headers["x-tenant"] == "blue"
     finally:
         server.shutdown()
         server.server_close()

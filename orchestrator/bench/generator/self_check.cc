@@ -29,7 +29,7 @@ constexpr int kGapUs[] = {5000, 15000};
 constexpr int kMostInProcess = 8000;
 constexpr double kGoodTtftMs = 70;
 constexpr double kGoodTpotMs = 10;
-// Of the search for the rate that the generator sustains.
+// Of the search for the capacity.
 constexpr double kOnTimeMs = 1;
 constexpr double kStepDown = 0.88;
 constexpr int kMostSteps = 10;
@@ -175,25 +175,6 @@ Result<OpenLoop> run_open_loop(const SelfCheckOptions& options, std::uint16_t po
                   .cpu_share = own.cpu_seconds / own.wall_seconds};
 }
 
-// The highest rate, of steps down from what the closed loop did, at which requests are still sent
-// on time; a closed loop keeps itself busy, an open one needs time to spare for its bursts.
-Result<double> find_sustained_rate(const OwnCore& core, const SelfCheckOptions& options,
-                                   double closed_loop_rate) {
-  double rate = closed_loop_rate;
-  for (int step = 0; step < kMostSteps; ++step, rate *= kStepDown) {
-    ReferenceOptions server_options;
-    server_options.keep_truth = false;
-    const auto server = start_apart<ReferenceServer>(core, server_options);
-    if (!server) return std::unexpected(server.error());
-    const double requests = std::max(1.0, rate * to_seconds(options.capacity_time));
-    const auto run =
-        run_open_loop(options, (*server)->port(), rate, static_cast<std::size_t>(requests));
-    if (!run) return std::unexpected(run.error());
-    if (run->send_lag_p99_ms <= kOnTimeMs) break;
-  }
-  return rate;
-}
-
 // The times of one request or of many, on one side.
 struct Times {
   std::vector<double> ttft, tpot, itl, e2el;
@@ -272,6 +253,19 @@ Result<TruthCheck> check_truth(const OwnCore& core, const SelfCheckOptions& opti
   check.loop_lag_max_ms = run->loop_lag_max_ms;
   check.cpu_share = run->cpu_share;
   return check;
+}
+
+// The highest rate, of steps down from what the closed loop did, at which both sides keep time: a
+// closed loop keeps itself busy, an open one needs time to spare for its bursts.
+Result<double> find_capacity(const OwnCore& core, const SelfCheckOptions& options,
+                             double closed_loop_rate) {
+  double rate = closed_loop_rate;
+  for (int step = 0; step < kMostSteps; ++step, rate *= kStepDown) {
+    const auto check = check_truth(core, options, 1, rate);
+    if (!check) return std::unexpected(check.error());
+    if (check->within() && check->send_lag_p99_ms <= kOnTimeMs) break;
+  }
+  return rate;
 }
 
 // Reads counts and the thread's CPU time while all streams are open.
@@ -364,13 +358,12 @@ Result<SelfCheckResult> self_check(const SelfCheckOptions& options) {
   const auto streams = check_capacity(core, options, true);
   if (!streams) return std::unexpected(streams.error());
   result.short_streams = *streams;
-  const auto sustained = options.capacity
-                             ? Result<double>(*options.capacity)
-                             : find_sustained_rate(core, options, streams->requests_per_s);
-  if (!sustained) return std::unexpected(sustained.error());
-  result.sustained_streams_per_s = *sustained;
+  const auto capacity = options.capacity ? Result<double>(*options.capacity)
+                                         : find_capacity(core, options, streams->requests_per_s);
+  if (!capacity) return std::unexpected(capacity.error());
+  result.capacity_streams_per_s = *capacity;
   for (const double share : options.shares) {
-    const auto check = check_truth(core, options, share, *sustained);
+    const auto check = check_truth(core, options, share, *capacity);
     if (!check) return std::unexpected(check.error());
     result.truth.push_back(*check);
   }

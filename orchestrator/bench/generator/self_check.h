@@ -83,9 +83,9 @@ struct StreamsCheck {
 struct SelfCheckResult {
   CapacityCheck short_requests;  // no streams
   CapacityCheck short_streams;   // four tokens each, 5 to 15 ms apart
-  // Of those, in an open loop: the rate up to which requests leave within 1 ms of their time (p99).
-  // The capacity that `truth` takes shares of.
-  double sustained_streams_per_s = 0;
+  // Of those, in an open loop: the rate up to which requests leave within 1 ms of their time (p99)
+  // and are measured as they were served. With two cores the server is what sets it.
+  double capacity_streams_per_s = 0;
   std::vector<TruthCheck> truth;
   std::optional<StreamsCheck> streams;
 };
