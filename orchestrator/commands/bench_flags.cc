@@ -27,7 +27,9 @@ void add_target_flags(CLI::App& command, BenchOptions& options) {
   command.add_option("--extra-body", options.extra_body, "Members for each request's body")
       ->type_name("JSON")
       ->group(group);
-  command.add_option("--timeout", options.timeout_s, "Seconds without a word from the server after which a request is given up")
+  command
+      .add_option("--timeout", options.timeout_s,
+                  "Seconds without a word from the server after which a request is given up")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
       ->group(group);
