@@ -225,7 +225,8 @@ class Report:
 
     def result(self):
         """What --json writes."""
-        return {"command": shlex.join([f"perf/{self.name}", *sys.argv[1:]]),
+        words = [word.removeprefix(ROOT + os.sep) for word in sys.argv[1:]]
+        return {"command": shlex.join([f"perf/{self.name}", *words]),
                 "date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": commit(),
                 "machine": {**machine(), "load_1m_before": self.load_before}, "build": build(),
                 **self.extra, "figures": self.figures, "notes": self.notes}
