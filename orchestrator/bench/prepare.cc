@@ -132,7 +132,7 @@ Result<PromptBuilder> by_characters(boost::asio::io_context& io, const Target& t
                 name_of(target) +
                     ": its usage.prompt_tokens is missing or does not grow with the "
                     "prompt, so prompts cannot be built by characters; use "
-                    "--prompts vocabulary with --vocabulary FILE.gguf");
+                    "--vocabulary FILE.gguf");
   }
   return PromptBuilder::from_characters(*calibration, seed);
 }

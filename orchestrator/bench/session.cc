@@ -16,7 +16,8 @@ std::unexpected<Error> bad(std::string message) {
 
 double mean_rate(const LoadOptions& load) {
   if (!load.ramp) return load.rate.value_or(0);
-  return (load.ramp->from_rate + load.ramp->to_rate) / 2;
+  const auto& [from, to, exponential] = *load.ramp;
+  return exponential && from != to ? (to - from) / std::log(to / from) : (from + to) / 2;
 }
 
 // Requests of a rate's run, the warm-up's included.
@@ -27,8 +28,9 @@ std::size_t requests_at_rate(const LoadOptions& load, std::optional<std::size_t>
                                : std::size_t{0};
   };
   std::size_t measured = load.requests;
-  if (measured == 0 && load.duration && std::isfinite(rate)) {
-    measured = std::max<std::size_t>(1, within(*load.duration));
+  if (load.duration && std::isfinite(rate)) {
+    const std::size_t in_time = std::max<std::size_t>(1, within(*load.duration));
+    measured = measured == 0 ? in_time : std::min(measured, in_time);
   }
   if (measured == 0) measured = available.value_or(LoadOptions::kFewRequests);
   const std::size_t all = measured + within(load.warmup);
@@ -67,8 +69,8 @@ void add_prompt_facts(Json& summary, const PromptBuilder& prompts) {
   baton["prompt_source"] = prompts.source();
   baton["prompt_overhead_tokens"] = prompts.overhead();
   if (prompts.error().sampled > 0) {
-    baton["prompt_error"] = {{"sampled", prompts.error().sampled},
-                             {"max_tokens_off", prompts.error().max_tokens_off}};
+    baton["prompt_sample_error"] = {{"sampled", prompts.error().sampled},
+                                    {"max_tokens_off", prompts.error().max_tokens_off}};
   }
 }
 
@@ -128,7 +130,8 @@ Result<std::vector<Session::Ready>> Session::prepare_all() {
   for (SessionTarget& target : options_.targets) {
     auto prompts = prepare(io_, target.target, options_.prompts);
     if (!prompts) return std::unexpected(prompts.error());
-    all.push_back({target, std::move(*prompts)});
+    // The sides of a comparison are sent the same prompts: those of the first one.
+    all.push_back({target, all.empty() ? std::move(*prompts) : all.front().prompts});
   }
   return all;
 }
@@ -172,6 +175,7 @@ Result<Session::Done> Session::run_once(const Ready& ready, const LoadOptions& l
   summary.workload = (*workload)->describe();
   summary.prompt_source = summary.tokenizer = ready.prompts.source();
   summary.seed = load.seed;
+  summary.ramp = load.ramp;
   summary.request_rate = load.rate.value_or(std::numeric_limits<double>::infinity());
   if (!run.schedule.empty() && !load.rate) {
     const double span = to_seconds(run.schedule.back());
@@ -182,7 +186,15 @@ Result<Session::Done> Session::run_once(const Ready& ready, const LoadOptions& l
   Json summarized = summarize(*result, summary);
   Done done{std::move(*result), std::move(summarized), plan->window};
   add_prompt_facts(done.summary, ready.prompts);
-  records_.insert(records_.end(), done.result.records.begin(), done.result.records.end());
+  for (RequestRecord record : done.result.records) {
+    record.run = what;
+    records_.push_back(std::move(record));
+  }
+  if (const auto goodput = done.summary.at("baton").find("goodput");
+      goodput != done.summary.at("baton").end() && goodput->is_object()) {
+    offered_ += goodput->at("offered").get<double>();
+    good_ += goodput->at("good").get<double>();
+  }
   return done;
 }
 
@@ -195,9 +207,13 @@ Result<Json> Session::run_repeats(const Ready& ready) {
         load.repeats > 1 ? fmt::format("run {} of {}", i + 1, load.repeats) : std::string();
     auto done = run_once(ready, load, what);
     if (!done) return std::unexpected(done.error());
+    // A repeat that was cut off is no equal of the whole ones; alone it is all there is.
+    if (done->result.stopped_early && !summaries.empty()) break;
     summaries.push_back(std::move(done->summary));
   }
-  return summaries.size() == 1 ? std::move(summaries.front()) : summarize_repeats(summaries);
+  Json summary = summarize_repeats(summaries);
+  if (stopped_) summary["baton"]["partial"] = true;
+  return summary;
 }
 
 Result<Json> Session::run_sweep(const Ready& ready) {

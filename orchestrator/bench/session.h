@@ -82,6 +82,8 @@ class Session {
   // Ends the run that goes on; run() returns what was measured, marked partial. Any thread.
   void stop();
   [[nodiscard]] bool stopped() const { return stopped_; }
+  // Good over offered requests, of all runs; 1 without an SLO.
+  [[nodiscard]] double good_share() const { return offered_ > 0 ? good_ / offered_ : 1; }
   // Of all runs, in order: for the CSV file.
   [[nodiscard]] const std::vector<RequestRecord>& records() const { return records_; }
 
@@ -106,6 +108,8 @@ class Session {
   Watcher watcher_;
   boost::asio::io_context io_{1};
   std::vector<RequestRecord> records_;
+  double offered_ = 0;
+  double good_ = 0;
   std::atomic<bool> stopped_ = false;
   std::mutex mutex_;  // guards runner_
   Runner* runner_ = nullptr;

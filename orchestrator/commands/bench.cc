@@ -49,7 +49,10 @@ void allow_many_connections() {
 // are kept; before the first run there is nothing to keep, and the second one does not wait.
 class Interrupts {
  public:
-  explicit Interrupts(bench::Session& session) : session_(session) { wait(); }
+  explicit Interrupts(bench::Session& session) : session_(session) {
+    wait();
+    thread_ = std::thread([this] { io_.run(); });
+  }
   ~Interrupts() {
     io_.stop();
     thread_.join();
@@ -75,7 +78,7 @@ class Interrupts {
   std::atomic<bool> running_ = false;
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_, SIGINT, SIGTERM};
-  std::thread thread_{[this] { io_.run(); }};
+  std::thread thread_;
 };
 
 // The live view of each run, on stderr.
@@ -124,8 +127,9 @@ std::string rendered(const bench::Json& result, bool color) {
 int write_results(const BenchOptions& options, const bench::Session& session,
                   const bench::Json& result) {
   const bool color = ::isatty(STDOUT_FILENO) == 1 && bench::color_allowed();
-  if (options.json != "-" && options.csv != "-")
+  if (options.json != "-" && options.csv != "-" && options.html != "-") {
     std::fputs(rendered(result, color).c_str(), stdout);
+  }
   bool written = true;
   if (!options.json.empty()) written &= write_file(options.json, result.dump(1) + "\n");
   if (!options.csv.empty()) written &= write_file(options.csv, records_csv(session.records()));
@@ -147,11 +151,11 @@ int verdict(const BenchOptions& options, const bench::Session& session, const be
                         " requests was completed" + (reason.empty() ? "" : ": " + reason),
                     kFailed);
   }
-  if (!options.require_good) return 0;
-  double share = 1;
-  if (const auto baton = result.find("baton"); baton != result.end()) {
-    share = baton->at("goodput").value("share", 0.0);
+  if (result.contains("completed") && result.at("completed") == 0) {
+    return complain("nothing was completed after the warm-up", kFailed);
   }
+  if (!options.require_good) return 0;
+  const double share = session.good_share();
   if (share >= *options.require_good) return 0;
   std::fprintf(stderr, "baton bench: %.1f %% of the requests were good; %.1f %% were asked for\n",
                share * 100, *options.require_good * 100);
@@ -172,10 +176,22 @@ std::string command_line() {
   return command;
 }
 
+bool sends_the_same_again(const bench::SessionOptions& options) {
+  const bench::WorkloadKind kind = options.workload.kind;
+  const bool fixed = kind == bench::WorkloadKind::kCustom || kind == bench::WorkloadKind::kShareGpt;
+  return fixed && (options.load.repeats > 1 || options.kind == bench::SessionKind::kSweep);
+}
+
 int run_session(const BenchOptions& options) {
   auto session_options = session_options_of(options);
   if (!session_options) return complain(session_options.error().message, kBadUsage);
   session_options->summary.command = command_line();
+  if (sends_the_same_again(*session_options)) {
+    std::fputs(
+        "note: the prompts of this file are the same in every run, so that a prefix cache knows "
+        "them from the second on\n",
+        stderr);
+  }
   Watch watch(options.quiet);
   Interrupts* interrupts = nullptr;
   bench::Session session(
@@ -191,6 +207,9 @@ int run_session(const BenchOptions& options) {
   interrupts = &stop_by_signal;
   const auto result = session.run();
   if (!result) {
+    if (!options.csv.empty() && !session.records().empty()) {
+      write_file(options.csv, records_csv(session.records()));
+    }
     return complain(result.error().message,
                     result.error().code == ErrorCode::kInvalidArgument ? kBadUsage : kFailed);
   }

@@ -20,6 +20,7 @@ void add_target_flags(CLI::App& command, BenchOptions& options) {
   command.add_option("--model", options.model, "Default: the first one that it lists")
       ->group(group);
   command.add_option("--header", options.headers, "NAME: VALUE of each request; repeatable")
+      ->allow_extra_args(false)
       ->group(group);
   command.add_flag("--no-stream", options.no_stream, "Ask for answers in one piece")->group(group);
   command.add_flag("--ignore-eos", options.ignore_eos, "Ask for all of max_tokens")->group(group);
@@ -60,7 +61,7 @@ void add_load_flags(CLI::App& command, BenchOptions& options) {
       ->check(CLI::Range(1, 1000000))
       ->group(group);
   command.add_option("--requests", options.requests, "How many; default: the workload's, or 100")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 100000000))
       ->group(group);
   command.add_option("--duration", options.duration_s, "Seconds of sending, after the warm-up")
       ->check(CLI::PositiveNumber)
@@ -160,6 +161,7 @@ void add_prompt_flags(CLI::App& command, BenchOptions& options) {
       command.add_option("--vocabulary", options.vocabulary, "By the vocabulary of this GGUF file")
           ->type_name("FILE")
           ->group(group);
+  vocabulary->excludes(prompts);
   command
       .add_option("--token-ids", options.token_ids,
                   "Send ids below this instead of text (completions)")
@@ -231,11 +233,13 @@ void add_result_flags(CLI::App& command, BenchOptions& options) {
       ->group(group);
   command.add_option("--percentiles", options.percentiles, "Which to give")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str()
       ->group(group);
   command.add_option("--label", options.label, "Name of the run, in its file")->group(group);
   command.add_option("--metadata", options.metadata, "KEY=VALUE for its file; repeatable")
+      ->allow_extra_args(false)
       ->group(group);
   command.add_flag("--quiet", options.quiet, "No progress")->group(group);
   command

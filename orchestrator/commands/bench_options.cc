@@ -159,6 +159,21 @@ Result<bench::LoadOptions> load_of(const BenchOptions& options, std::uint64_t se
         "--rate, --ramp and --concurrency are three ways to offer requests; give one "
         "(an open loop's requests in flight are bounded by --max-concurrency)");
   }
+  if (load.rate && std::isinf(*load.rate) && options.duration_s > 0) {
+    return bad("--rate inf sends all at once: it takes --requests, not --duration");
+  }
+  if (options.concurrency > 0 && options.max_concurrency > 0) {
+    return bad("--max-concurrency bounds an open loop; --concurrency is a closed one");
+  }
+  if (options.concurrency > 0 && options.warmup_s > 0 && options.duration_s <= 0) {
+    return bad("--warmup of a closed loop needs --duration: how long to send after it");
+  }
+  if (options.sweep && options.duration_s <= 0) {
+    return bad("--sweep needs --duration, the seconds of sending at each rate");
+  }
+  if (options.sweep && options.repeats > 1) {
+    return bad("--sweep repeats what is uncertain itself; it takes no --repeats");
+  }
   if (options.sweep && (options.concurrency > 0 || load.rate || load.ramp)) {
     return bad("--sweep chooses the rates itself; it begins at --sweep-from");
   }
@@ -250,7 +265,12 @@ Result<bench::SessionOptions> session_options_of(const BenchOptions& options) {
         "--goodput ttft:500,tpot:50");
   }
   if (options.sweep && options.compare) return bad("--sweep and --compare exclude each other");
-  if (options.require_good && slo.empty()) return bad("--require-good needs --goodput");
+  if (options.require_good && (slo.empty() || options.sweep || options.compare)) {
+    return bad("--require-good judges a run by its --goodput; --sweep and --compare have none");
+  }
+  if (int(options.json == "-") + int(options.csv == "-") + int(options.html == "-") > 1) {
+    return bad("only one result can go to stdout");
+  }
   if (!options.extra_body.empty() && !is_json_object(options.extra_body)) {
     return bad("--extra-body is no JSON object");
   }

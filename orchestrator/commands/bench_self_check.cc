@@ -20,6 +20,7 @@ int decimals(double value) { return value >= 1000 ? 0 : value >= 10 ? 1 : 3; }
 // Figures as perf/common.py writes them.
 class Figures {
  public:
+  explicit Figures(std::FILE* out) : out_(out) {}
   void add(const std::string& what, double value, const char* unit,
            std::optional<double> target = std::nullopt, bool at_most = true) {
     Json figure = {{"what", what},
@@ -39,13 +40,14 @@ class Figures {
       line += fmt::format("  target {} {:g}  {}", at_most ? "<=" : ">=", *target,
                           met ? "met" : "MISSED");
     }
-    std::puts(line.c_str());
+    std::fprintf(out_, "%s\n", line.c_str());
     figures_.push_back(std::move(figure));
   }
   [[nodiscard]] bool missed() const { return missed_; }
   [[nodiscard]] Json json() const { return {{"figures", figures_}}; }
 
  private:
+  std::FILE* out_;
   Json figures_ = Json::array();
   bool missed_ = false;
 };
@@ -90,7 +92,7 @@ int run_self_check(const std::string& json, bool quick) {
     std::fprintf(stderr, "baton bench: %s\n", result.error().message.c_str());
     return 1;
   }
-  Figures figures;
+  Figures figures(json == "-" ? stderr : stdout);
   const bench::CapacityCheck& requests = result->short_requests;
   figures.add("short requests a second of the generator's core", requests.requests_per_core_s, "/s",
               8000, false);

@@ -143,9 +143,18 @@ def test_traces_play_at_their_own_times(tmp_path, kind, name):
     assert got["completed"] == 40 and name in got["baton"]["workload"]
 
 
+def test_a_closed_loop_of_a_duration(tmp_path):
+    with reference_server("--ttft-ms", 5) as url:
+        got, _ = measured(tmp_path, url, "--concurrency", 4, "--duration", 1, "--warmup", 0.3,
+                          "--input-tokens", 32, "--output-tokens", 2)
+    assert got["completed"] > 10 and got["max_concurrency"] == 4
+
+
 def test_repeats_give_intervals(tmp_path):
     with reference_server("--ttft-ms", 10) as url:
-        got, result = measured(tmp_path, url, *SHORT, "--repeats", 3)
+        got, result = measured(tmp_path, url, *SHORT, "--repeats", 3, "--csv", tmp_path / "all.csv")
+    runs = [row["run"] for row in csv.DictReader((tmp_path / "all.csv").open())]
+    assert sorted(set(runs)) == ["run 1 of 3", "run 2 of 3", "run 3 of 3"] and len(runs) == 36
     interval = got["baton"]["intervals"]["median_ttft_ms"]
     assert interval["low"] <= interval["mean"] <= interval["high"] and interval["repeats"] == 3
     assert len(got["baton"]["repeats"]) == 3
@@ -287,6 +296,13 @@ def test_a_broken_line_of_a_trace_is_named(tmp_path):
     (["--rate", "1", "--extra-body", "[1]"], "--extra-body"),
     (["--rate", "1", "--vocabulary", "/nowhere/x.gguf"], "/nowhere/x.gguf"),
     (["--ramp", "1-5"], "FROM:TO"),
+    (["--rate", "inf", "--duration", "3"], "--requests"),
+    (["--concurrency", "2", "--max-concurrency", "4"], "open loop"),
+    (["--concurrency", "2", "--warmup", "4"], "--duration"),
+    (["--concurrency", "100000"], "ulimit"),
+    (["--sweep", "--goodput", "ttft:5"], "--duration"),
+    (["--sweep", "--goodput", "ttft:5", "--duration", "1", "--require-good", "1"], "--require-good"),
+    (["--rate", "1", "--json", "-", "--csv", "-"], "stdout"),
     (["--rate", "5", "--duration", "1", "--warmup", "0", "--token-ids", "50"], "completions"),
 ])
 def test_bad_options_are_told_in_a_line(arguments, words):
@@ -328,7 +344,7 @@ def test_ctrl_c_writes_what_was_measured(tmp_path):
 
 def test_keys_are_not_written_down(tmp_path):
     with reference_server() as url:
-        got, result = measured(tmp_path, url, *SHORT, "--header", "Authorization: Bearer s3cr3t",
-                               "--html", tmp_path / "page.html")
+        got, result = measured(tmp_path, "--header", "Authorization: Bearer s3cr3t", url, *SHORT,
+                               "--header=x-key: s3cr3t", "--html", tmp_path / "page.html")
     everything = json.dumps(got) + result.stdout + result.stderr + (tmp_path / "page.html").read_text()
     assert "s3cr3t" not in everything

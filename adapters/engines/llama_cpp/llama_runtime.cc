@@ -159,6 +159,8 @@ Result<void> LlamaRuntime::measure_blocks(const EngineOptions& options) {
     const std::size_t one = llama_state_seq_get_size(context_.get(), kScratch);
     block_bytes_ = llama_state_seq_get_size(context_.get(), 1);
     bytes_per_token_ = (block_bytes_ - one) / static_cast<std::size_t>(block - 1);
+    stage(1, 0, block);
+    can_stage_ = staged_.blob.has_value();
     if (const int window = llama_model_n_swa(model_.get()); window > 0 && window < block) {
       return bad_model(options.model_path,
                        fmt::format("its sliding window of {} tokens is shorter than a block ({})",
@@ -224,8 +226,10 @@ std::span<float> LlamaRuntime::logits(int index) {
 std::size_t LlamaRuntime::export_range(int sequence, int first, int count, int ahead,
                                        std::span<std::byte> out) {
   if (!is_staged(sequence, first, count)) {
-    if (ahead <= count) return export_alone(sequence, first, count, out);
-    stage(sequence, first, std::min(ahead, kMostStaged));
+    const bool refused = staged_.sequence == sequence && !staged_.blob;  // since the last change
+    if (ahead > count && can_stage_ && !refused) {
+      stage(sequence, first, std::min(ahead, kMostStaged));
+    }
     if (!is_staged(sequence, first, count)) return export_alone(sequence, first, count, out);
   }
   return staged_.blob->copy_rows(first - staged_.first, count, out);

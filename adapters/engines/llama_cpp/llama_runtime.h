@@ -101,6 +101,7 @@ class LlamaRuntime {
   int batch_capacity_ = 0;
   Staged staged_;
   bool can_move_ranges_ = true;
+  bool can_stage_ = false;
   std::size_t block_bytes_ = 0;
   std::size_t bytes_per_token_ = 0;
   std::string model_hash_;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <filesystem>
 #include <iterator>
+#include <limits>
 
 #include "core/log.h"
 #include "orchestrator/bench/generator/thread_cpu.h"
@@ -26,8 +27,10 @@ constexpr int kTicksPerReport = 50;
 // So many are sent before the loop looks at what came back meanwhile.
 constexpr int kSendBatch = 64;
 constexpr std::size_t kSpareFiles = 32;
+constexpr std::size_t kMostReserved = 1 << 20;
 
-// Raises the limit on open files as far as it goes; returns how many connections fit in it.
+}  // namespace
+
 std::size_t room_for_connections() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 512;
@@ -42,6 +45,8 @@ std::size_t room_for_connections() {
   const std::size_t used = static_cast<std::size_t>(open) + kSpareFiles;
   return limit.rlim_cur > used ? limit.rlim_cur - used : 1;
 }
+
+namespace {
 
 SendRules rules_of(const RunOptions& options, const Workload& workload) {
   SendRules rules;
@@ -96,7 +101,8 @@ LoadRun::LoadRun(asio::io_context& io, const Target& target, const RunOptions& o
   };
   const std::size_t offered = options.schedule.empty() ? options.requests : options.schedule.size();
   progress_.total = std::min(offered, workload.size().value_or(offered));
-  records_.reserve(progress_.total);
+  if (progress_.total == std::numeric_limits<std::size_t>::max()) progress_.total = 0;
+  records_.reserve(std::min(progress_.total, kMostReserved));
 }
 
 Result<RunResult> LoadRun::run() {

@@ -19,6 +19,9 @@
 
 namespace baton::orchestrator::bench {
 
+// Raises the limit on open files as far as it goes; returns how many connections fit in it.
+[[nodiscard]] std::size_t room_for_connections();
+
 // One run of a Runner, from its start to the end of its last request. On the run's thread.
 class LoadRun {
  public:

@@ -10,8 +10,8 @@
 
 namespace baton::orchestrator::bench {
 
-// How one offered request ended. Everything but kCompleted counts against goodput; kLeft alone is
-// not a failure, since the harness left on purpose.
+// How one request ended. Whatever the target did not complete counts against goodput; kLeft and
+// kUnfinished are the harness's own doing and count for nothing.
 enum class Outcome : std::uint8_t {
   kCompleted,    // 200, at least one token, and a proper end
   kRejected,     // 429 or 503: the server said no
@@ -77,6 +77,7 @@ struct RequestRecord {
   std::string request_id;  // x-request-id of the answer
   std::optional<StageTimes> stages;
   std::string text;  // only where asked for (--save-detailed)
+  std::string run;   // of several: which one
 
   [[nodiscard]] bool completed() const { return outcome == Outcome::kCompleted; }
 };

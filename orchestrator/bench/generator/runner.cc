@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <boost/asio/post.hpp>
+#include <string>
 #include <utility>
 
 #include "orchestrator/bench/generator/load_run.h"
@@ -34,6 +35,12 @@ Result<RunResult> Runner::run(Workload& workload) {
   if (self.options.schedule.empty() && self.options.concurrency <= 0) {
     return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
                 "a closed loop needs a concurrency of at least 1");
+  }
+  const std::size_t room = room_for_connections();
+  if (self.options.concurrency > 0 && static_cast<std::size_t>(self.options.concurrency) > room) {
+    return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
+                "the limit on open files allows " + std::to_string(room) + " connections, not " +
+                    std::to_string(self.options.concurrency) + "; raise it (ulimit -n)");
   }
   auto body = OpenAiBody::create(self.target, self.options);
   if (!body) return std::unexpected(body.error());

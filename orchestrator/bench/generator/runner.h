@@ -79,8 +79,8 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
   void on_progress(Progress progress);
-  // Errors: those of the workload (kInvalidArgument). A target that is not there is no error here:
-  // the records say so.
+  // Errors: those of the workload, more concurrency than files may be open (kInvalidArgument). A
+  // target that is not there is no error here: the records say so.
   [[nodiscard]] Result<RunResult> run(Workload& workload);
   // Stops sending and cancels what is in flight (kUnfinished); run() returns soon. Any thread, and
   // a signal handler's io_context.

@@ -126,8 +126,35 @@ std::optional<Finding> over_rounds(const Metric& metric, const std::vector<doubl
                  .more_is_better = *metric.name == '\0'};
 }
 
+// Rates where a side had nothing in some round: no ratio of logarithms can hold that, and to leave
+// the round out would hide it. The ratio of the means, without an interval.
+std::optional<Finding> of_idle_rounds(const Metric& metric, const ComparedSide& base,
+                                      const ComparedSide& side) {
+  if (*metric.name != '\0') return std::nullopt;
+  const std::size_t rounds = std::min(base.runs.size(), side.runs.size());
+  double below = 0;
+  double above = 0;
+  bool idle = false;
+  for (std::size_t i = 0; i < rounds; ++i) {
+    const double of_base = number_of(base.runs[i].summary, metric.key);
+    const double of_side = number_of(side.runs[i].summary, metric.key);
+    idle = idle || of_base == 0 || of_side == 0;
+    below += of_base;
+    above += of_side;
+  }
+  if (!idle || below == 0) return std::nullopt;
+  return Finding{.metric = metric.key,
+                 .basis = "means of rounds",
+                 .ratio = above / below,
+                 .interval = {},
+                 .pairs = rounds,
+                 .p_sign = {},
+                 .more_is_better = true};
+}
+
 std::optional<Finding> find(const Metric& metric, const ComparedSide& base,
                             const ComparedSide& side, std::uint64_t seed) {
+  if (auto finding = of_idle_rounds(metric, base, side)) return finding;
   const std::vector<double> rounds = ratios_of_rounds(base, side, metric);
   if (rounds.size() == 1 && metric.time != nullptr) {
     auto finding = over_requests(metric.key, ratios_of_requests(base, side, metric.time), seed);

@@ -42,8 +42,9 @@ struct CompareOptions {
 // A comparison's file: each side against the first one, as ratios over pairs. Pairs are rounds:
 // the geometric mean of their ratios with Student's 95 % interval. With a single round there is no
 // such interval; then the median ratio over requests that both sides completed stands for a
-// latency, with a bootstrap interval, and rates have a ratio alone. `basis` of a ratio says which:
-// "rounds", "requests" or "one round".
+// latency, with a bootstrap interval, and rates have a ratio alone. A rate that was 0 in some round
+// is compared by its means. `basis` of a ratio says which: "rounds", "requests", "one round" or
+// "means of rounds".
 [[nodiscard]] Json compare(const std::vector<ComparedSide>& sides, const CompareOptions& options);
 
 [[nodiscard]] std::string render_compare(const Json& comparison, bool color = false);

@@ -14,7 +14,7 @@ constexpr std::string_view kHeader =
     "token_events,prompt_tokens,output_tokens,cached_tokens,asked_tokens,built_tokens,"
     "usage_reported,usage_reports,model,priority,session,streamed,request_id,plan_ms,"
     "prefill_queue_ms,prefill_ms,decode_queue_ms,exposed_transfer_ms,first_step_ms,kv_bytes,"
-    "retries,transport,prefill_pod,decode_pod\r\n";
+    "retries,transport,prefill_pod,decode_pod,run\r\n";
 constexpr int kStageColumns = 11;
 
 // One line under construction.
@@ -121,6 +121,7 @@ std::string csv_line(const RequestRecord& record) {
   line.flag(record.streamed);
   line.text(record.request_id);
   put_stages(line, record.stages);
+  line.text(record.run);
   return std::move(line).end();
 }
 

@@ -106,6 +106,21 @@ TEST(Compare, OfOneRoundRestsOnRequests) {
   EXPECT_EQ(comparison, compare({side_of("a", 1, 1, 1), side_of("b", 1, 0.5, 2)}, {.seed = 3}));
 }
 
+TEST(Compare, DoesNotHideRoundsWithoutGoodput) {
+  ComparedSide base = side_of("a", 3, 1, 1);
+  ComparedSide side = base;
+  side.name = "b";
+  for (std::size_t i = 0; i < 3; ++i) {
+    base.runs[i].summary["request_goodput"] = 10.0;
+    side.runs[i].summary["request_goodput"] = i == 2 ? 9.0 : 0.0;
+  }
+  const Json ratio = ratio_of(compare({base, side}, {}), "request_goodput");
+  EXPECT_DOUBLE_EQ(ratio["ratio"], 0.3);
+  EXPECT_EQ(ratio["basis"], "means of rounds");
+  EXPECT_EQ(ratio["pairs"], 3);
+  EXPECT_TRUE(ratio["low"].is_null());
+}
+
 TEST(Compare, HoldsMoreOfARateBetter) {
   ComparedSide base = side_of("a", 3, 1, 1);
   ComparedSide side = base;

@@ -604,7 +604,7 @@ TEST(Csv, QuotesAsTheRfcSays) {
 TEST(Csv, TellsTheStages) {
   const auto lines = lines_of(records_csv({split_request(0)}));
   EXPECT_THAT(lines[1],
-              testing::EndsWith("1.000,9.000,60.000,50.000,10.000,5.000,1000,1,shm,p0,d0"));
+              testing::EndsWith("1.000,9.000,60.000,50.000,10.000,5.000,1000,1,shm,p0,d0,"));
 }
 
 }  // namespace
