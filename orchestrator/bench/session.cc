@@ -223,7 +223,7 @@ Result<Json> Session::run_sweep(const Ready& ready) {
   for (std::uint64_t i = 0; !stopped_; ++i) {
     const auto rate = search.next_rate();
     if (!rate) break;
-    load.rate = *rate;
+    load.rate = rate;
     load.seed = options_.load.seed + i;
     auto done = run_once(ready, load, fmt::format("{:.4g} requests per second", *rate));
     if (!done) return std::unexpected(done.error());

@@ -249,20 +249,19 @@ void add_result_flags(CLI::App& command, BenchOptions& options) {
   command.add_flag("--quick", options.quick, "A short --self-check")->group(group);
 }
 
-const std::map<std::string, bench::ReferenceFault>& reference_faults() {
+std::map<std::string, bench::ReferenceFault> reference_faults() {
   using Fault = bench::ReferenceFault;
-  static const std::map<std::string, Fault> kFaults = {{"status", Fault::kStatus},
-                                                       {"html", Fault::kHtml},
-                                                       {"other-json", Fault::kOtherJson},
-                                                       {"empty", Fault::kEmptyStream},
-                                                       {"no-done", Fault::kNoDone},
-                                                       {"usage-twice", Fault::kUsageTwice},
-                                                       {"error-event", Fault::kErrorEvent},
-                                                       {"cut", Fault::kCut},
-                                                       {"reset", Fault::kReset},
-                                                       {"hang", Fault::kHang},
-                                                       {"stall", Fault::kStall}};
-  return kFaults;
+  return {{"status", Fault::kStatus},
+          {"html", Fault::kHtml},
+          {"other-json", Fault::kOtherJson},
+          {"empty", Fault::kEmptyStream},
+          {"no-done", Fault::kNoDone},
+          {"usage-twice", Fault::kUsageTwice},
+          {"error-event", Fault::kErrorEvent},
+          {"cut", Fault::kCut},
+          {"reset", Fault::kReset},
+          {"hang", Fault::kHang},
+          {"stall", Fault::kStall}};
 }
 
 // For the tests and comparisons in perf/.
