@@ -97,8 +97,8 @@ def test_the_demanded_transport_moved_the_blocks(split_system):
 
 
 def differing(got, expected):
-    """Where two answers part for a reason that is not rounding, else None; and whether they part
-    at all."""
+    """Where two answers part for a reason that is not rounding, and by what gap, else None; and
+    whether they part at all."""
     pairs = zip(got["logprobs"]["tokens"], expected["logprobs"]["tokens"], strict=True)
     for position, (mine, reference) in enumerate(pairs):
         if mine == reference:
@@ -108,7 +108,8 @@ def differing(got, expected):
         near = best[0][1] - best[1][1] < GAP
         if near and {mine, reference} <= {token for token, _ in best}:
             return None, True
-        return position, True
+        gap = best[0][1] - best[1][1]
+        return f"token {position}, a gap of {gap:.4f}, {mine!r} for one of {best}", True
     return None, False
 
 
@@ -121,8 +122,8 @@ def test_sixteen_at_once_differ_by_rounding_alone(split_system, soak, record_pro
     tokens = parted = 0
     for index, (body, mine) in enumerate(zip(bodies, got, strict=True)):
         expected, _ = answer(split_system, body, pod="single")
-        position, apart = differing(mine, expected)
-        assert position is None, f"prompt {index} of {len(body['prompt'])} tokens at {position}"
+        why, apart = differing(mine, expected)
+        assert why is None, f"prompt {index} of {len(body['prompt'])} tokens: {why}"
         parted += apart
         tokens += len(expected["logprobs"]["tokens"])
     print(f"{parted} of {len(bodies)} answers ({tokens} tokens) part at a near-tie")
