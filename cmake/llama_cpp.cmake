@@ -12,6 +12,8 @@ set(BATON_LLAMA_DIR ${BATON_DEPS_DIR}/llama.cpp-${BATON_LLAMA_VERSION} CACHE PAT
 
 set(llama_bundle ${BATON_DEPS_DIR}/llama.cpp-${BATON_LLAMA_VERSION}-bundle)
 file(SHA256 ${CMAKE_SOURCE_DIR}/cmake/llama_cpp/CMakeLists.txt llama_recipe)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+  ${CMAKE_SOURCE_DIR}/cmake/llama_cpp/CMakeLists.txt)
 set(llama_stamp ${llama_bundle}/${llama_recipe}.stamp)
 if(NOT EXISTS ${llama_stamp})
   message(STATUS "Building llama.cpp ${BATON_LLAMA_VERSION} (once; about 90 seconds on two cores)")

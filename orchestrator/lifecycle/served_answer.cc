@@ -112,19 +112,20 @@ Task<void> ServedRequest::answer_stream() {
   usage_ = read_usage(watch_.tail());
   decode_->answer.reset();
   const bool whole = events ? watch_.done() : result.end == RelayEnd::kWhole;
-  if (result.end == RelayEnd::kClientLeft) {
-    (void)policy_.client_left();
-  } else if (!whole) {
+  const bool client_left = result.end == RelayEnd::kClientLeft;
+  if (!client_left && !whole) {
     if (result.end == RelayEnd::kWhole) {
       result.error = {ErrorCode::kUpstream, Stage::kDecode, "the stream ended without [DONE]"};
     }
     co_await end_with_error_event(std::move(result.error));
-  } else if (const auto finished = co_await exchange_.finish(); !finished) {
-    (void)policy_.client_left();
-  } else {
-    (void)policy_.stream_ended();
-    end_as(watch_.engine_error() ? Outcome::kCutShort : Outcome::kOk, 200);
+    co_return;
   }
+  if (client_left || !co_await exchange_.finish()) {
+    (void)policy_.client_left();
+    co_return;
+  }
+  (void)policy_.stream_ended();
+  end_as(watch_.engine_error() ? Outcome::kCutShort : Outcome::kOk, 200);
 }
 
 Task<void> ServedRequest::end_with_error_event(Error error) {

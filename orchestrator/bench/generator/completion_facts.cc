@@ -10,7 +10,7 @@ namespace {
 
 // A code that may stand in a table: short, and of characters that no address or text is made of.
 bool is_word(std::string_view code) {
-  return !code.empty() && code.size() <= 48 && std::ranges::all_of(code, [](char c) {
+  return !code.empty() && code.size() <= 40 && std::ranges::all_of(code, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-';
   });
