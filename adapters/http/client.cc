@@ -151,6 +151,7 @@ Task<Result<void>> PodConnection::open_to_pod() {
     close();
     co_return std::unexpected(error);
   }
+  if (client_->limits.note_arrivals) note_arrivals();
   watch(false);
   co_return Result<void>();
 }
@@ -212,6 +213,9 @@ class PodExchange final : public ClientExchange {
   }
   Task<Result<std::string_view>> read_some() override;
   Task<Result<std::string>> read_all(Bytes limit) override;
+  [[nodiscard]] TimePoint received_at() const override {
+    return connection_ ? connection_->received_at() : received_at_;
+  }
 
  private:
   [[nodiscard]] Error broken(std::string_view during) const;
@@ -220,6 +224,7 @@ class PodExchange final : public ClientExchange {
   PodConnectionPtr connection_;
   bool reusable_ = true;
   std::size_t shown_ = 0;  // bytes of the buffer that the last piece was in
+  TimePoint received_at_;  // once the connection is given back
   ResponseReader reader_;
 };
 
@@ -266,6 +271,7 @@ Task<Result<void>> PodExchange::read_head() {
 }
 
 void PodExchange::settle() {
+  received_at_ = connection_->received_at();
   const PodConnectionPtr connection = std::move(connection_);
   reusable_&& reader_.keep_alive() ? connection->keep() : connection->close();
 }

@@ -24,6 +24,7 @@ struct ClientLimits {
   Duration idle_time = std::chrono::seconds(60);     // between pieces of the body
   Duration keep_time = std::chrono::seconds(60);     // unused connections
   Bytes header{64LL << 10};
+  bool note_arrivals = false;  // see ClientExchange::received_at()
 };
 
 // One exchange with a pod. Destroying it before the body was read whole closes the connection,
@@ -38,6 +39,9 @@ class ClientExchange {
   virtual Task<Result<std::string_view>> read_some() = 0;
   // The rest of the body, at most `limit`.
   virtual Task<Result<std::string>> read_all(Bytes limit) = 0;
+  // When the last piece came. With ClientLimits::note_arrivals, and where the system tells, that is
+  // when the kernel got it, however late this thread read it.
+  [[nodiscard]] virtual TimePoint received_at() const = 0;
 };
 
 // Keep-alive connections from one thread to the pods, by address. Not shared between threads. Kept

@@ -1,7 +1,10 @@
 #include "adapters/http/stream.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
+
+#include "adapters/http/arrival.h"
 
 namespace baton::adapters::http {
 
@@ -39,8 +42,31 @@ bool Stream::make_room(bool grow) {
 void Stream::watch(bool grow) {
   if (reading_ || !open() || !make_room(grow)) return;
   reading_ = true;
-  socket_.async_read_some(asio::buffer(buffer_.get() + end_, capacity_ - end_),
-                          Handler<&Stream::on_read>(this));
+  if (arrivals_) {
+    socket_.async_wait(Socket::wait_read, Handler<&Stream::on_readable>(this));
+  } else {
+    socket_.async_read_some(asio::buffer(buffer_.get() + end_, capacity_ - end_),
+                            Handler<&Stream::on_read>(this));
+  }
+}
+
+void Stream::note_arrivals() { arrivals_ = adapters::http::note_arrivals(socket_.native_handle()); }
+
+void Stream::on_readable(error_code ec, std::size_t) {
+  if (ec || !open()) {
+    on_read(ec, 0);
+    return;
+  }
+  const ssize_t got = receive_noting_arrival(
+      socket_.native_handle(), {buffer_.get() + end_, capacity_ - end_}, received_at_);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+    reading_ = false;
+    watch(false);
+    return;
+  }
+  if (got < 0) ec.assign(errno, boost::system::system_category());
+  if (got == 0) ec = asio::error::eof;
+  on_read(ec, got > 0 ? static_cast<std::size_t>(got) : 0);
 }
 
 void Stream::on_read(error_code ec, std::size_t bytes) {

@@ -49,6 +49,11 @@ class Stream : public ListHook,
   void watch(bool grow);
   // Waits for bytes behind the unread ones. False: there will be none; end() says why.
   Task<bool> more();
+  // From now on each read notes when the kernel got its bytes, at the cost of a system call. Once
+  // connected, before the first read.
+  void note_arrivals();
+  // When the last of the newest bytes came: at this machine, where arrivals are noted; else now.
+  [[nodiscard]] TimePoint received_at() const { return arrivals_ ? received_at_ : Clock::now(); }
   // Receives what is in the socket already. Only while no read is pending. 0: nothing, or ended.
   std::size_t receive_now(std::span<char> into);
   [[nodiscard]] bool reading() const { return reading_; }
@@ -109,6 +114,7 @@ class Stream : public ListHook,
 
  private:
   void on_read(boost::system::error_code ec, std::size_t bytes);
+  void on_readable(boost::system::error_code ec, std::size_t bytes);
   void on_ready(boost::system::error_code ec, std::size_t bytes);
   void close_by_peer(boost::system::error_code ec);
   bool make_room(bool grow);
@@ -119,6 +125,8 @@ class Stream : public ListHook,
   Waiting waiting_ = Waiting::kNothing;
   boost::system::error_code ready_ec_;
   bool reading_ = false;
+  bool arrivals_ = false;
+  TimePoint received_at_;
   bool was_reset_ = false;
   bool input_stops_sending_ = false;
   End end_reason_ = End::kOpen;

@@ -55,7 +55,7 @@ Task<void> read_answer(const FlightContext& context, Flight& flight, http::Clien
   AnswerReader reader(record, record.streamed, flight.keep_text);
   for (;;) {
     const auto piece = co_await answer.read_some();
-    const Duration at = context.now();
+    const Duration at = piece ? answer.received_at() - context.start : context.now();
     const bool done = reader.state() == AnswerReader::State::kDone;
     if (done && (!piece || piece->empty())) co_return;
     if (!piece && piece.error().code == ErrorCode::kCancelled) {

@@ -27,6 +27,8 @@ constexpr int kTicksPerReport = 50;
 // So many are sent before the loop looks at what came back meanwhile.
 constexpr int kSendBatch = 64;
 constexpr std::size_t kSpareFiles = 32;
+// Timers are set no closer ahead: one for each request is what a high rate would cost most.
+constexpr Duration kTimerGrain = std::chrono::microseconds(100);
 constexpr std::size_t kMostReserved = 1 << 20;
 
 }  // namespace
@@ -67,6 +69,7 @@ http::ClientLimits limits_of(const RunOptions& options) {
   limits.connect_time = std::min<Duration>(std::chrono::seconds(10), options.request_timeout);
   limits.header_time = options.request_timeout;
   limits.idle_time = options.request_timeout;
+  limits.note_arrivals = true;
   return limits;
 }
 
@@ -172,9 +175,10 @@ void LoadRun::wait_for(Duration due) {
     pump_later();
     return;
   }
-  if (waiting_for_ == due) return;
-  waiting_for_ = due;
-  send_timer_.expires_at(context_.start + due);
+  const Duration wakes = std::max(due, now() + kTimerGrain);
+  if (waiting_for_ && *waiting_for_ <= wakes) return;
+  waiting_for_ = wakes;
+  send_timer_.expires_at(context_.start + wakes);
   send_timer_.async_wait([this](error_code ec) {
     if (ec || finished_) return;
     waiting_for_.reset();

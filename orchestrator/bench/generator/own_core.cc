@@ -10,12 +10,13 @@ void run_on(const cpu_set_t& cores) { ::sched_setaffinity(0, sizeof cores, &core
 OwnCore::OwnCore() {
   if (::sched_getaffinity(0, sizeof before_, &before_) != 0 || CPU_COUNT(&before_) < 2) return;
   usable_ = true;
-  int first = 0;
-  while (!CPU_ISSET(first, &before_)) ++first;
+  int last =
+      CPU_SETSIZE - 1;  // interrupts and housekeeping go to the first one, more often than not
+  while (!CPU_ISSET(last, &before_)) --last;
   CPU_ZERO(&own_);
-  CPU_SET(first, &own_);
+  CPU_SET(last, &own_);
   others_ = before_;
-  CPU_CLR(first, &others_);
+  CPU_CLR(last, &others_);
 }
 
 OwnCore::~OwnCore() {

@@ -55,8 +55,8 @@ struct ReferenceOptions {
 
 // What one completion request really got, and when: read just before each write to its socket.
 struct ServedTruth {
-  std::int64_t id = -1;  // as the prompt says
-  TimePoint received;
+  std::int64_t id = -1;           // as the prompt says
+  TimePoint received;             // by the kernel, to its last byte
   std::vector<TimePoint> tokens;  // of an answer that is no stream: its one write
   TimePoint ended;                // [DONE]
   bool whole = false;             // it went out to its end, and the client was there

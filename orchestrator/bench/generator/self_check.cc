@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -14,6 +15,7 @@
 #include "orchestrator/bench/generator/own_core.h"
 #include "orchestrator/bench/generator/reference_server.h"
 #include "orchestrator/bench/generator/runner.h"
+#include "orchestrator/bench/generator/soundness.h"
 #include "orchestrator/bench/generator/thread_cpu.h"
 #include "orchestrator/bench/workload/arrivals.h"
 
@@ -25,14 +27,14 @@ constexpr int kTokens = 4;
 // lies between them, far from either.
 constexpr int kTtftUs[] = {20000, 120000};
 constexpr int kGapUs[] = {5000, 15000};
+constexpr double kMedianTtftMs = 20;
 // Client and server share the limit on open files.
 constexpr int kMostInProcess = 8000;
 constexpr double kGoodTtftMs = 70;
 constexpr double kGoodTpotMs = 10;
 // Of the search for the capacity.
-constexpr double kOnTimeMs = 1;
-constexpr double kStepDown = 0.88;
-constexpr int kMostSteps = 10;
+constexpr double kStepDown = 0.95;
+constexpr int kMostSteps = 20;
 
 // A hash of the seed and the request's number (splitmix64), so that times do not follow a pattern.
 std::uint64_t mixed(std::uint64_t seed, std::uint64_t index) {
@@ -148,16 +150,9 @@ double p99(std::vector<double>& values) {
   return values[static_cast<std::size_t>(rank)];
 }
 
-struct OpenLoop {
-  std::vector<RequestRecord> records;
-  double send_lag_p99_ms = 0;
-  double loop_lag_max_ms = 0;
-  double cpu_share = 0;  // of one core
-};
-
 // Streams at a rate, Poisson.
-Result<OpenLoop> run_open_loop(const SelfCheckOptions& options, std::uint16_t port, double rate,
-                               std::size_t requests) {
+Result<RunResult> run_open_loop(const SelfCheckOptions& options, std::uint16_t port, double rate,
+                                std::size_t requests) {
   ArrivalOptions arrivals;
   arrivals.rate = rate;
   arrivals.seed = options.seed;
@@ -165,14 +160,7 @@ Result<OpenLoop> run_open_loop(const SelfCheckOptions& options, std::uint16_t po
   run.schedule = make_arrivals(arrivals, requests);
   run.concurrency = kMostInProcess;
   Directions workload(options, two_speeds);
-  auto result = run_load(port, std::move(run), workload);
-  if (!result) return std::unexpected(result.error());
-  const GeneratorStats& own = result->generator;
-  std::vector<double> lag(own.send_lag_ms.begin(), own.send_lag_ms.end());
-  return OpenLoop{.records = std::move(result->records),
-                  .send_lag_p99_ms = p99(lag),
-                  .loop_lag_max_ms = own.loop_lag_max_ms,
-                  .cpu_share = own.cpu_seconds / own.wall_seconds};
+  return run_load(port, std::move(run), workload);
 }
 
 // The times of one request or of many, on one side.
@@ -208,7 +196,9 @@ void add_truth(Times& sample, const ServedTruth& served) {
   }
 }
 
-void compare_with_truth(TruthCheck& check, const std::vector<RequestRecord>& records,
+// Of what was due after the warm-up, in which the connections open.
+void compare_with_truth(TruthCheck& check, Duration warm_up,
+                        const std::vector<RequestRecord>& records,
                         const std::vector<ServedTruth>& truth) {
   std::unordered_map<std::int64_t, const ServedTruth*> served;
   for (const ServedTruth& one : truth) {
@@ -217,6 +207,7 @@ void compare_with_truth(TruthCheck& check, const std::vector<RequestRecord>& rec
   Times measured;
   Times known;
   for (const RequestRecord& record : records) {
+    if (record.scheduled < warm_up) continue;
     const auto found = served.find(static_cast<std::int64_t>(record.index));
     if (!record.completed() || found == served.end() ||
         found->second->tokens.size() != static_cast<std::size_t>(record.token_events)) {
@@ -237,35 +228,57 @@ void compare_with_truth(TruthCheck& check, const std::vector<RequestRecord>& rec
   check.e2el = compare(measured.e2el, known.e2el);
 }
 
-Result<TruthCheck> check_truth(const OwnCore& core, const SelfCheckOptions& options, double share,
-                               double capacity) {
+std::size_t requests_in(Duration time, double rate) {
+  return static_cast<std::size_t>(std::max(std::ceil(rate * to_seconds(time)), 1.0));
+}
+
+Result<TruthCheck> check_truth_once(const OwnCore& core, const SelfCheckOptions& options,
+                                    double share, double capacity) {
   TruthCheck check;
   check.share = share;
   check.rate = share * capacity;
-  const double wanted = std::ceil(check.rate * to_seconds(options.truth_time));
-  check.requests = static_cast<std::size_t>(std::max(wanted, 1.0));
+  check.requests = requests_in(options.truth_time, check.rate);
   const auto server = start_apart<ReferenceServer>(core, {});
   if (!server) return std::unexpected(server.error());
   auto run = run_open_loop(options, (*server)->port(), check.rate, check.requests);
   if (!run) return std::unexpected(run.error());
-  compare_with_truth(check, run->records, (*server)->stop());
-  check.send_lag_p99_ms = run->send_lag_p99_ms;
-  check.loop_lag_max_ms = run->loop_lag_max_ms;
-  check.cpu_share = run->cpu_share;
+  compare_with_truth(check, options.truth_time / 10, run->records, (*server)->stop());
+  check.send_lag_p99_ms = send_lag_p99_ms(run->generator);
   return check;
 }
 
-// The highest rate, of steps down from what the closed loop did, at which both sides keep time: a
-// closed loop keeps itself busy, an open one needs time to spare for its bursts.
-Result<double> find_capacity(const OwnCore& core, const SelfCheckOptions& options,
-                             double closed_loop_rate) {
-  double rate = closed_loop_rate;
-  for (int step = 0; step < kMostSteps; ++step, rate *= kStepDown) {
-    const auto check = check_truth(core, options, 1, rate);
-    if (!check) return std::unexpected(check.error());
-    if (check->within() && check->send_lag_p99_ms <= kOnTimeMs) break;
+// The middle one of several runs: another process on the generator's core spoils one now and then.
+Result<TruthCheck> check_truth(const OwnCore& core, const SelfCheckOptions& options, double share,
+                               double capacity) {
+  std::vector<TruthCheck> runs;
+  for (int i = 0; i < options.truth_runs; ++i) {
+    const auto run = check_truth_once(core, options, share, capacity);
+    if (!run) return std::unexpected(run.error());
+    runs.push_back(*run);
   }
-  return rate;
+  const auto middle = runs.begin() + options.truth_runs / 2;
+  std::ranges::nth_element(runs, middle, {}, &TruthCheck::worst);
+  return *middle;
+}
+
+// The highest rate, of steps down from what the closed loop did, at which a run is sound: a closed
+// loop keeps itself busy, an open one needs time to spare for its bursts.
+Result<OpenLoopCapacity> find_capacity(const OwnCore& core, const SelfCheckOptions& options,
+                                       double closed_loop_rate) {
+  ReferenceOptions server_options;
+  server_options.keep_truth = false;
+  OpenLoopCapacity capacity{.streams_per_s = closed_loop_rate};
+  for (int step = 0; step < kMostSteps; ++step) {
+    const auto server = start_apart<ReferenceServer>(core, server_options);
+    if (!server) return std::unexpected(server.error());
+    const auto run = run_open_loop(options, (*server)->port(), capacity.streams_per_s,
+                                   requests_in(options.capacity_time, capacity.streams_per_s));
+    if (!run) return std::unexpected(run.error());
+    capacity.cpu_share = cpu_share(run->generator);
+    if (unsound_reasons(run->generator, kMedianTtftMs, false).empty()) break;
+    capacity.streams_per_s *= kStepDown;
+  }
+  return capacity;
 }
 
 // Reads counts and the thread's CPU time while all streams are open.
@@ -334,19 +347,19 @@ Result<StreamsCheck> check_streams(const OwnCore& core, const SelfCheckOptions& 
   return run_streams(options, (*server)->port());
 }
 
-bool close_enough(double off_ms, double truth_ms) {
-  return std::abs(off_ms) <= std::max(1.0, 0.01 * truth_ms);
-}
-
 }  // namespace
 
-bool MetricCheck::within() const {
-  return close_enough(mean_off_ms(), truth_mean_ms) && close_enough(p99_off_ms(), truth_p99_ms);
+double MetricCheck::off() const {
+  const auto of_allowed = [](double measured, double truth) {
+    return std::abs(measured - truth) / std::max(1.0, 0.01 * truth);
+  };
+  return std::max(of_allowed(measured_mean_ms, truth_mean_ms),
+                  of_allowed(measured_p99_ms, truth_p99_ms));
 }
 
-bool TruthCheck::within() const {
-  return unmatched == 0 && judged_otherwise == 0 && ttft.within() && tpot.within() &&
-         itl.within() && e2el.within();
+double TruthCheck::worst() const {
+  if (judged_otherwise + unmatched > 0) return std::numeric_limits<double>::infinity();
+  return std::max({ttft.off(), tpot.off(), itl.off(), e2el.off()});
 }
 
 Result<SelfCheckResult> self_check(const SelfCheckOptions& options) {
@@ -358,12 +371,13 @@ Result<SelfCheckResult> self_check(const SelfCheckOptions& options) {
   const auto streams = check_capacity(core, options, true);
   if (!streams) return std::unexpected(streams.error());
   result.short_streams = *streams;
-  const auto capacity = options.capacity ? Result<double>(*options.capacity)
-                                         : find_capacity(core, options, streams->requests_per_s);
+  const auto capacity = options.capacity
+                            ? Result<OpenLoopCapacity>({.streams_per_s = *options.capacity})
+                            : find_capacity(core, options, streams->requests_per_s);
   if (!capacity) return std::unexpected(capacity.error());
-  result.capacity_streams_per_s = *capacity;
+  result.capacity = *capacity;
   for (const double share : options.shares) {
-    const auto check = check_truth(core, options, share, *capacity);
+    const auto check = check_truth(core, options, share, capacity->streams_per_s);
     if (!check) return std::unexpected(check.error());
     result.truth.push_back(*check);
   }

@@ -64,7 +64,8 @@ Json definitions_json() {
   return {
       {"ttft",
        "From just before the request was sent to the first event with a non-empty piece of the "
-       "answer; an event that only names the role does not count (vLLM counts it)."},
+       "answer; an event that only names the role does not count (vLLM counts it). What comes "
+       "counts when it reaches this machine, not when the generator reads it."},
       {"tpot",
        "(last token - first token) / (output tokens - 1), of requests of two tokens or more; "
        "output tokens as the server's usage says."},

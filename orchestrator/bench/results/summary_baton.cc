@@ -8,50 +8,14 @@
 #include <utility>
 
 #include "core/json_fields.h"
+#include "orchestrator/bench/generator/soundness.h"
 #include "orchestrator/bench/results/summary_parts.h"
 
 namespace baton::orchestrator::bench {
 namespace {
 
-// Above these the figures are the generator's as much as the target's.
-constexpr double kLeastSendLagMs = 1;         // of the p99; what a timer of a busy system does
-constexpr double kSendLagShareOfTtft = 0.01;  // of the median TTFT
-constexpr double kLeastLoopLagMs = 50;        // of the longest; one preemption on a shared machine
-constexpr double kLoopLagShareOfTtft = 0.1;   // it falsifies no TTFT by more
-constexpr double kMostCpuShare = 0.9;         // beyond it, queueing in the generator grows steeply
-
-double cpu_share(const GeneratorStats& generator) {
-  return generator.wall_seconds > 0 ? generator.cpu_seconds / generator.wall_seconds : 0;
-}
-
 Sample send_lag(const GeneratorStats& generator) {
   return Sample(std::vector<double>(generator.send_lag_ms.begin(), generator.send_lag_ms.end()));
-}
-
-// An open loop with a limit of requests in flight sends late on purpose.
-bool holds_back(const SummaryOptions& options) { return options.max_concurrency.has_value(); }
-
-std::vector<std::string> unsound_reasons(const GeneratorStats& generator, const Measured& measured,
-                                         const SummaryOptions& options) {
-  std::vector<std::string> reasons;
-  const double ttft = measured.ttft.median();
-  const double lag = send_lag(generator).percentile(99);
-  const double lag_limit = std::max(kLeastSendLagMs, kSendLagShareOfTtft * ttft);
-  if (lag > lag_limit && !holds_back(options)) {
-    reasons.push_back(fmt::format(
-        "1 % of the requests were sent {:.2f} ms or more after they were due (limit {:.2f} ms)",
-        lag, lag_limit));
-  }
-  const double stall_limit = std::max(kLeastLoopLagMs, kLoopLagShareOfTtft * ttft);
-  if (generator.loop_lag_max_ms > stall_limit) {
-    reasons.push_back(fmt::format("the generator stood still for {:.0f} ms (limit {:.0f} ms)",
-                                  generator.loop_lag_max_ms, stall_limit));
-  }
-  if (const double share = cpu_share(generator); share > kMostCpuShare) {
-    reasons.push_back(fmt::format("the generator used {:.0f} % of its core (limit {:.0f} %)",
-                                  share * 100, kMostCpuShare * 100));
-  }
-  return reasons;
 }
 
 Json generator_json(const GeneratorStats& generator) {
@@ -218,7 +182,8 @@ bool is_partial(const RunResult& run, const Measured& measured) {
 
 void put_origin(Json& json, const RunResult& run, const Measured& measured,
                 const SummaryOptions& options) {
-  const std::vector<std::string> reasons = unsound_reasons(run.generator, measured, options);
+  const std::vector<std::string> reasons =
+      unsound_reasons(run.generator, measured.ttft.median(), options.max_concurrency.has_value());
   json["version"] = text_json(options.version);
   json["command"] = text_json(options.command);
   json["seed"] = options.seed;

@@ -60,6 +60,16 @@ Task<unsigned> send_and_drop(Client& client, std::uint16_t port) {
   co_return exchange ? (*exchange)->status() : 0;
 }
 
+// How old the first piece of a body is when it is read. Nothing on this thread reads before `go`.
+Task<Duration> age_when_read(Client& client, std::uint16_t port, std::future<void> go) {
+  auto exchange = co_await client.send("127.0.0.1", port, {"GET", "/", {}, ""});
+  go.wait();
+  const Result<std::string_view> piece = co_await (*exchange)->read_some();
+  if (!piece) co_return Duration::min();
+  const TimePoint received = (*exchange)->received_at();
+  co_return Clock::now() - received;
+}
+
 // A client on a thread of its own; the pod is the test's own hand, or a Server.
 class ClientTest : public testing::Test {
  protected:
@@ -102,6 +112,46 @@ class ClientTest : public testing::Test {
   std::unique_ptr<Client> client_;
   std::thread thread_;
 };
+
+// A body that has been here for 30 ms when the client's thread reads it.
+class LateReader : public ClientTest, public testing::WithParamInterface<bool> {};
+
+TEST_P(LateReader, KnowsWhenItsBytesArrivedIfItNotesThat) {
+  RawServer pod;
+  start({.note_arrivals = GetParam()});
+  std::promise<void> go;
+  auto age =
+      asio::co_spawn(io_, age_when_read(*client_, pod.port(), go.get_future()), asio::use_future);
+  RawPeer peer = pod.accept();
+  peer.read_until("\r\n\r\n");
+  peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n");
+  peer.send("ok");
+  const TimePoint sent = Clock::now();
+  std::this_thread::sleep_for(30ms);
+  const Duration waited = Clock::now() - sent;
+  go.set_value();
+  const Duration read_at_age = age.get();
+  if (GetParam()) {
+    EXPECT_GE(read_at_age, waited - 1ms);
+  } else {
+    EXPECT_GE(read_at_age, 0ms);
+  }
+  EXPECT_LT(read_at_age, 10s);
+}
+
+INSTANTIATE_TEST_SUITE_P(Noted, LateReader, testing::Bool());
+
+TEST_F(ClientTest, KeepsConnectionsWhoseArrivalsAreNoted) {
+  TestServer server(echo);
+  start({.note_arrivals = true});
+  for (int i = 0; i < 3; ++i) {
+    const Result<Fetched> answer = begin(server.port(), {"POST", "/x", {}, "body"}).get();
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->body, "POST /x body");
+  }
+  EXPECT_EQ(open_connections(), 1);
+  EXPECT_FALSE(answered_by("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort"));
+}
 
 TEST_F(ClientTest, ReusesConnections) {
   TestServer server(echo);
