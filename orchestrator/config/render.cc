@@ -9,6 +9,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+bool is_blank(const Json& value) {
+  return value.empty() || (value.is_string() && value.get_ref<const std::string&>().empty());
+}
+
 Json to_json(const FieldValue& value) {
   return std::visit(
       [](const auto& held) -> Json {
@@ -93,7 +97,7 @@ Json schema_of_field(const FieldSpec& field, const void* defaults) {
   }
   if (!field.required) {
     const Json value = rounded(to_json(field.load(defaults)));
-    if (!value.is_null() && !value.empty() && value != "") schema["default"] = value;
+    if (!is_blank(value)) schema["default"] = value;
   }
   return schema;
 }
@@ -145,7 +149,7 @@ std::string default_text(const FieldSpec& field, const void* defaults) {
   const FieldValue value = field.load(defaults);
   if (field.kind == FieldKind::kSize) return "`" + format_size(std::get<std::int64_t>(value)) + "`";
   const Json json = rounded(to_json(value));
-  if (json.is_null() || json.empty() || json == "") return "none";
+  if (is_blank(json)) return "none";
   return "`" + (json.is_string() ? json.get<std::string>() : json.dump()) + "`";
 }
 

@@ -166,7 +166,7 @@ class Describe {
 };
 
 const ObjectSpec& pod_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<Pod>("Pod")
           .field("name", FieldKind::kText, &Pod::name,
                  "Unique in the file. The only form in which clients see a pod.")
@@ -186,11 +186,11 @@ const ObjectSpec& pod_spec() {
           .field("max_running", FieldKind::kInteger, &Pod::max_running,
                  "Requests that the router lets run on it at once.")
           .range(1, 65'536);
-  return kSpec;
+  return described;
 }
 
 const ObjectSpec& lora_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<LoraConfig>("LoRA adapter")
           .field("name", FieldKind::kText, &LoraConfig::name,
                  "The OpenAI model name that asks for it.")
@@ -198,11 +198,11 @@ const ObjectSpec& lora_spec() {
           .field("path", FieldKind::kText, &LoraConfig::path,
                  "Where the pods find it. Pods of Baton load adapters when they start and need "
                  "none.");
-  return kSpec;
+  return described;
 }
 
 const ObjectSpec& policy_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<PoolConfig>("Picking policy")
           .field("prefill", FieldKind::kChoice, &PoolConfig::prefill_policy,
                  "How a prefill pod is picked.")
@@ -210,20 +210,20 @@ const ObjectSpec& policy_spec() {
           .field("decode", FieldKind::kChoice, &PoolConfig::decode_policy,
                  "How a decode pod is picked.")
           .choices({"predicted"});
-  return kSpec;
+  return described;
 }
 
 const ObjectSpec& slo_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<SloConfig>("Objectives")
           .duration("ttft_ms", &SloConfig::ttft, 1, kDay * 1e3, "Time to the first token.")
           .duration("tpot_ms", &SloConfig::tpot, 0.1, kDay * 1e3,
                     "Time per output token after the first.");
-  return kSpec;
+  return described;
 }
 
 const ObjectSpec& health_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<HealthConfig>("Health checks")
           .duration("interval_seconds", &HealthConfig::interval, 0.05, 3'600,
                     "Between two checks of a pod (`GET /health`), each with a look at its metrics.")
@@ -235,18 +235,18 @@ const ObjectSpec& health_spec() {
           .field("passive_errors", FieldKind::kInteger, &HealthConfig::passive_errors,
                  "Failed requests in a row that eject a pod.")
           .range(1, 1'000'000);
-  return kSpec;
+  return described;
 }
 
 const ObjectSpec& timeouts_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<TimeoutConfig>("Timeouts of requests to pods")
           .duration("connect_seconds", &TimeoutConfig::connect, 0.01, 600, "To connect to a pod.")
           .duration("first_byte_seconds", &TimeoutConfig::first_byte, 0.01, kDay,
                     "From a request to the head of its answer.")
           .duration("idle_seconds", &TimeoutConfig::idle, 0.01, kDay,
                     "Between two pieces of an answer.");
-  return kSpec;
+  return described;
 }
 
 Split split_from_name(std::string_view name) {
@@ -265,7 +265,7 @@ std::string_view name_of_split(Split split) {
 }
 
 const ObjectSpec& pool_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<PoolConfig>("Pool")
           .field("name", FieldKind::kText, &PoolConfig::name,
                  "Unique in the file; labels metrics and logs.")
@@ -296,11 +296,11 @@ const ObjectSpec& pool_spec() {
           .list("decode", &PoolConfig::decode, pod_spec(), "Pods that produce tokens.")
           .list("both", &PoolConfig::both, pod_spec(), "Pods that do both.")
           .list("loras", &PoolConfig::loras, lora_spec(), "LoRA adapters of the model.");
-  return kSpec;
+  return described;
 }
 
 const ObjectSpec& limits_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<LimitsConfig>("Limits of the data port")
           .field("body_bytes", FieldKind::kSize, &LimitsConfig::body, "Largest request body.")
           .range(1'024, 4.0 * (1LL << 30))
@@ -312,33 +312,34 @@ const ObjectSpec& limits_spec() {
           .field("connections", FieldKind::kInteger, &LimitsConfig::connections,
                  "Client connections open at once.")
           .range(1, 10'000'000);
-  return kSpec;
+  return described;
 }
 
 const ObjectSpec& admin_spec() {
-  static const ObjectSpec kSpec = Describe<Config>("Admin port")
-                                      .endpoint("listen", &Config::admin,
-                                                "`HOST:PORT` of metrics, probes, pods, plan and "
-                                                "drain. It has no authentication: keep it on "
-                                                "loopback or a private network.");
-  return kSpec;
+  static const ObjectSpec described =
+      Describe<Config>("Admin port")
+          .endpoint("listen", &Config::admin,
+                    "`HOST:PORT` of metrics, probes, pods, plan and "
+                    "drain. It has no authentication: keep it on "
+                    "loopback or a private network.");
+  return described;
 }
 
 const ObjectSpec& log_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<Config>("Log")
           .field("level", FieldKind::kChoice, &Config::log_level, "Least level that is written.")
           .choices({"debug", "info", "warn", "error"})
           .field("format", FieldKind::kChoice, &Config::log_format,
                  "`text`, or one JSON object a line.")
           .choices({"text", "json"});
-  return kSpec;
+  return described;
 }
 
 }  // namespace
 
 const ObjectSpec& config_spec() {
-  static const ObjectSpec kSpec =
+  static const ObjectSpec described =
       Describe<Config>("Configuration file")
           .endpoint("listen", &Config::listen, "`HOST:PORT` of the OpenAI API.")
           .section("admin", admin_spec(), "The admin port.")
@@ -360,7 +361,7 @@ const ObjectSpec& config_spec() {
           .object("limits", &Config::limits, limits_spec(), "Limits of the data port.")
           .list("pools", &Config::pools, pool_spec(), "One pool for each base model.")
           .required();
-  return kSpec;
+  return described;
 }
 
 }  // namespace baton::orchestrator

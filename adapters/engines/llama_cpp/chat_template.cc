@@ -38,7 +38,7 @@ Result<std::string> joined_text(const common_json& parts, std::size_t message) {
 
 // Checks each message; writes content in the form that the template reads.
 Result<void> normalize(common_json& messages, bool typed_content_only) {
-  if (!messages.is_array() || messages.size() == 0) {
+  if (!messages.is_array() || messages.empty()) {
     return refuse("messages must be an array of at least one message");
   }
   for (std::size_t i = 0; i < messages.size(); ++i) {
