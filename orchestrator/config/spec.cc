@@ -117,8 +117,8 @@ class Describe {
  private:
   template <class T>
   static const T& default_of() {
-    static const T kDefault{};
-    return kDefault;
+    static const T made{};
+    return made;
   }
 
   template <class Member>
