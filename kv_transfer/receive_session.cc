@@ -214,15 +214,21 @@ void ReceiveSession::end(Result<ReceiveSummary> result) {
   heartbeat_.cancel();
   slots_.cancel();
   wanted_.clear();
-  log_end(result);
-  receiver_->on_end(result);
+  const Duration exposed = result ? Clock::now() - result->sealed_at : Duration::zero();
+  if (result) {
+    context_.metrics.received(result->transport, result->bytes, result->blocks, result->held_blocks,
+                              result->total, exposed);
+  } else {
+    context_.metrics.failed(result.error().code);
+  }
+  receiver_->on_end(result);  // before the log: a decode step waits for it
+  log_end(result, exposed);
   detach_when_settled();
   ended();
 }
 
-void ReceiveSession::log_end(const Result<ReceiveSummary>& result) const {
+void ReceiveSession::log_end(const Result<ReceiveSummary>& result, Duration exposed) const {
   if (!result) {
-    context_.metrics.failed(result.error().code);
     log(result.error().code == ErrorCode::kCancelled ? LogLevel::kInfo : LogLevel::kWarn,
         "KV hand-off failed",
         {{"transfer", request_.transfer.str()},
@@ -233,9 +239,6 @@ void ReceiveSession::log_end(const Result<ReceiveSummary>& result) const {
          {"blocks", summary_.blocks}});
     return;
   }
-  const Duration exposed = Clock::now() - result->sealed_at;
-  context_.metrics.received(result->transport, result->bytes, result->blocks, result->held_blocks,
-                            result->total, exposed);
   log(LogLevel::kInfo, "KV hand-off received",
       {{"transfer", request_.transfer.str()},
        {"peer", request_.peer},

@@ -144,21 +144,29 @@ def first_line(command):
 
 
 class SplitSystem:
-    """One prefill pod, one decode pod and a router before them, and one pod of role `both`."""
+    """One prefill pod, one decode pod and a router before them, and one pod of role `both`; with
+    `one_prefill_process` that one is also the prefill pod."""
 
-    def __init__(self, processes, folder, transport="shm"):
+    def __init__(self, processes, folder, transport="shm", one_prefill_process=False):
         subprocess.run([BATON, "make-model", folder], check=True, capture_output=True)
         self.model_file = os.path.join(folder, "model.gguf")
         self.ports = {}
-        for role, name in (("prefill", "prefill-0"), ("decode", "decode-0"), ("both", "single")):
+        roles = {"decode": "decode-0", "both": "single"}
+        if one_prefill_process:
+            roles["both"] = "prefill-0"
+        else:
+            roles["prefill"] = "prefill-0"
+        for role, name in roles.items():
             self.ports[role] = free_port()
+            pool = ["--kv-pool", "32768"] if role == "both" and one_prefill_process else []
             processes.start([BATON, "pod", "--model", self.model_file, "--role", role,
                              "--name", name, "--listen", f"127.0.0.1:{self.ports[role]}",
-                             "--transport", transport])
+                             "--transport", transport, *pool])
         for port in self.ports.values():
             wait_ready(port, "/health")
         self.model = json.loads(get(self.ports["both"], "/v1/models")[1])["data"][0]["id"]
         self.router, self.admin = free_port(), free_port()
+        prefill = self.ports["both" if one_prefill_process else "prefill"]
         path = os.path.join(folder, "baton.yaml")
         with open(path, "w") as f:
             f.write(f"""listen: 127.0.0.1:{self.router}
@@ -170,7 +178,7 @@ pools:
     model: {self.model}
     connector: baton
     split: always
-    prefill: [{{name: prefill-0, url: "http://127.0.0.1:{self.ports['prefill']}"}}]
+    prefill: [{{name: prefill-0, url: "http://127.0.0.1:{prefill}"}}]
     decode: [{{name: decode-0, url: "http://127.0.0.1:{self.ports['decode']}"}}]
 """)
         processes.start([BATON, "serve", "--config", path])
