@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +30,14 @@ struct LegRequest {
   std::string target;
   std::vector<std::pair<std::string, std::string>> fields;
   std::string body;
+  std::string no_handoff;  // of a split's decode leg that goes without one: why
+};
+
+// A request that gives a hand-off back, and whom it is for.
+struct Release {
+  Stage pod = Stage::kPrefill;  // or kDecode: of the plan
+  LegRequest request;
+  unsigned status = 0;  // of the answer that says it was done; 0: any 2xx
 };
 
 // What came back from the prefill leg.
@@ -74,21 +84,34 @@ class Connector {
   // Stage::kHandoff failed on the prefill side's account.
   [[nodiscard]] virtual LegAction on_leg_failure(const Error& error) const = 0;
 
-  // The request that gives the prefill pod's blocks back when no decode leg will fetch them; an
-  // empty target where the protocol has none and the engine's own lease is the bound.
-  [[nodiscard]] virtual LegRequest release(const Plan& plan, const HandoffKey& key) const = 0;
+  // How the prefill pod's blocks are given back when no decode leg will fetch them; nothing where
+  // the protocol has no way and the engine's own lease is the bound. `prefill` is its answer, if
+  // it came and no decode leg was sent with it.
+  [[nodiscard]] virtual std::optional<Release> release(const Plan& /*plan*/,
+                                                       const HandoffKey& /*key*/,
+                                                       const PrefillResponse* /*prefill*/) const {
+    return std::nullopt;
+  }
 
   // Reads an error answer of a pod into an Error with the stage that it names.
   [[nodiscard]] virtual Error read_error(unsigned status, std::string_view body,
                                          Stage leg) const = 0;
 
-  // GET targets that discovery asks a pod for, and what their answers say.
-  [[nodiscard]] virtual std::string facts_target() const = 0;
-  [[nodiscard]] virtual Result<EngineFacts> read_facts(std::string_view body) const = 0;
+  // The first event of a good answer's stream may say that the hand-off failed: nothing of a
+  // split's answer is passed on before it came.
+  [[nodiscard]] virtual bool may_fail_in_stream() const { return false; }
+
+  // GET targets that discovery asks a pod for, and what their answers, one for each, say.
+  [[nodiscard]] virtual std::vector<std::string> facts_targets() const { return {}; }
+  [[nodiscard]] virtual Result<EngineFacts> read_facts(
+      std::span<const std::string> /*bodies*/) const {
+    return EngineFacts();
+  }
 };
 
-// The connector of this name as configured (`baton`); null: there is none. The object lives as long
-// as the process.
+// The connector of this name as configured (connector_names()); null: there is none. The object
+// lives as long as the process.
 [[nodiscard]] const Connector* find_connector(std::string_view name);
+[[nodiscard]] std::vector<std::string> connector_names();
 
 }  // namespace baton::adapters

@@ -1,12 +1,34 @@
+#include <array>
+
 #include "adapters/engines/baton/baton_connector.h"
 #include "adapters/engines/connector.h"
+#include "adapters/engines/plain/plain_connector.h"
+#include "adapters/engines/vllm/nixl_connector.h"
 
 namespace baton::adapters {
+namespace {
+
+const auto& all_connectors() {
+  static const BatonConnector baton;
+  static const VllmNixlConnector vllm_nixl;
+  static const PlainConnector plain;
+  static const std::array<const Connector*, 3> all = {&baton, &vllm_nixl, &plain};
+  return all;
+}
+
+}  // namespace
 
 const Connector* find_connector(std::string_view name) {
-  static const BatonConnector baton;
-  if (name == baton.name()) return &baton;
+  for (const Connector* connector : all_connectors()) {
+    if (connector->name() == name) return connector;
+  }
   return nullptr;
+}
+
+std::vector<std::string> connector_names() {
+  std::vector<std::string> names;
+  for (const Connector* connector : all_connectors()) names.emplace_back(connector->name());
+  return names;
 }
 
 }  // namespace baton::adapters

@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "adapters/engines/connector.h"
 #include "orchestrator/config/config.h"
 #include "orchestrator/config/values.h"
 
@@ -276,8 +277,9 @@ const ObjectSpec& pool_spec() {
           .field("aliases", FieldKind::kTextList, &PoolConfig::aliases,
                  "Further model names that mean the same.")
           .field("connector", FieldKind::kChoice, &PoolConfig::connector,
-                 "The hand-off protocol that the pods speak; `baton` is that of `baton pod`.")
-          .choices({"baton"})
+                 "The hand-off protocol that the pods speak: `baton` is that of `baton pod`, `vllm-nixl` "
+                 "that of vLLM with its NixlConnector, and with `plain` nothing is handed over.")
+          .choices(adapters::connector_names())
           .field(
               "split", FieldKind::kChoice,
               [](PoolConfig& pool, const std::string& name) { pool.split = split_from_name(name); },

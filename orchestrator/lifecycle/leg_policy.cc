@@ -128,6 +128,9 @@ LegSteps LegPolicy::decode_failed(LegFailure failure, TimePoint now) {
   if (failure.advice == LegAction::kRetryDecode) {
     return retry(Ladder::kDecode, PlanScope::kSamePrefill, Kind::kExcludeDecode, now);
   }
+  if (error_.stage == Stage::kDecode) {  // the blocks served this pod alone
+    return retry(Ladder::kDecode, PlanScope::kAfresh, Kind::kExcludeDecode, now);
+  }
   if (prefill_ == Leg::kRunning) {
     verdict_awaited_ = true;
     LegSteps steps;

@@ -3,6 +3,8 @@
 #include <charconv>
 #include <utility>
 
+#include "orchestrator/lifecycle/stream_watch.h"
+
 namespace baton::orchestrator {
 namespace {
 
@@ -13,10 +15,41 @@ bool is_short(std::string_view content_length, Bytes limit) {
   return failure == std::errc() && at == end && length <= limit.count();
 }
 
+// The data of a stream's first event, from its text.
+std::string data_of(std::string_view event) {
+  constexpr std::string_view kData = "data:";
+  const std::size_t at = event.find(kData);
+  if (at == std::string_view::npos) return {};
+  event.remove_prefix(at + kData.size());
+  return std::string(event.substr(0, event.find('\n')));
+}
+
+// Reads the answer's first event into leg->begun. False: there was none, or it told of an error.
+Task<bool> read_first_event(Leg& leg, http::ClientExchange& answer) {
+  StreamWatch watch;
+  while (watch.events() == 0 && !watch.done() && !watch.engine_error()) {
+    auto piece = co_await answer.read_some();
+    if (!piece) {
+      leg.error = std::move(piece.error());
+      co_return false;
+    }
+    if (piece->empty() || static_cast<std::int64_t>(leg.begun.size()) > kWholeAnswer.count()) {
+      leg.error = Error{ErrorCode::kUpstream, leg.stage, "the stream ended without an event", true};
+      co_return false;
+    }
+    watch.feed(*piece);
+    leg.begun += *piece;
+  }
+  if (!watch.engine_error()) co_return true;
+  leg.status = 500;
+  leg.body = data_of(std::exchange(leg.begun, {}));
+  co_return false;
+}
+
 }  // namespace
 
 Task<void> run_leg(http::Client* client, std::shared_ptr<Leg> leg, http::ClientRequest request,
-                   Bytes whole_up_to) {
+                   Bytes whole_up_to, bool await_event) {
   if (leg->cancelled) co_return;
   leg->sent_at = Clock::now();
   const Pod& pod = leg->pod->pod;
@@ -31,6 +64,8 @@ Task<void> run_leg(http::Client* client, std::shared_ptr<Leg> leg, http::ClientR
   leg->timing = answer->field("x-baton-timing");
   if (leg->stage != Stage::kPrefill && answer->status() == 200 &&
       !is_short(answer->field("content-length"), whole_up_to)) {
+    const bool waits = await_event && is_event_stream(leg->content_type);
+    if (waits && !co_await read_first_event(*leg, *answer)) co_return;
     leg->status = 200;
     leg->answer = std::move(answer);
     co_return;

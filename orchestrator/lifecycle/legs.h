@@ -28,7 +28,8 @@ struct Leg {
   std::string content_type;
   std::string timing;                            // x-baton-timing
   std::string body;                              // read whole, or
-  std::unique_ptr<http::ClientExchange> answer;  // still to be read
+  std::unique_ptr<http::ClientExchange> answer;  // still to be read, behind
+  std::string begun;                             // what was read of it
 };
 
 // Answers of pods that are read whole are no longer than this.
@@ -36,8 +37,9 @@ inline constexpr Bytes kWholeAnswer{8LL << 20};
 
 // Sends the request and reads the head of the answer; the body too, unless it is a good answer of
 // unknown length or longer than `whole_up_to`, which is left in leg->answer. Nothing is thrown away
-// on cancellation but the connection. `client` outlives the coroutine.
+// on cancellation but the connection. With `await_event` a stream's first event is read as well,
+// and one of an error makes it an answer with status 500. `client` outlives the coroutine.
 [[nodiscard]] Task<void> run_leg(http::Client* client, std::shared_ptr<Leg> leg,
-                                 http::ClientRequest request, Bytes whole_up_to);
+                                 http::ClientRequest request, Bytes whole_up_to, bool await_event);
 
 }  // namespace baton::orchestrator

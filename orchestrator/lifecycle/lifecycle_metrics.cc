@@ -35,6 +35,7 @@ PoolMetrics::PoolMetrics(Metrics& metrics, const std::string& pool)
       retries_refused(metrics.counter(rows::kRetriesRefused, {pool})),
       releases_ok(metrics.counter(rows::kReleases, {pool, "ok"})),
       releases_failed(metrics.counter(rows::kReleases, {pool, "failed"})),
+      handoffs_absent(metrics.counter(rows::kHandoffsAbsent, {pool})),
       handoff_seconds(metrics.histogram(rows::kHandoffSeconds, {pool})),
       prompt_tokens(metrics.counter(rows::kPromptTokens, {pool})),
       cached_tokens(metrics.counter(rows::kCachedTokens, {pool})) {

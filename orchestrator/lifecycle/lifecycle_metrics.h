@@ -67,6 +67,12 @@ inline constexpr MetricSpec kReleases{
     "Hand-offs given back because nobody will fetch them, by result: ok, failed.",
     "pool,result",
     {}};
+inline constexpr MetricSpec kHandoffsAbsent{
+    "baton_handoffs_absent_total",
+    MetricType::kCounter,
+    "Splits whose prefill pod offered no KV: the decode pod computed the prompt.",
+    "pool",
+    {}};
 inline constexpr MetricSpec kHandoffBytes{"baton_handoff_bytes_total",
                                           MetricType::kCounter,
                                           "KV bytes moved between pods, by transport.",
@@ -101,9 +107,10 @@ inline constexpr MetricSpec kUnrouted{
 
 // Every row, for docs/metrics.md.
 inline constexpr MetricSpec kAll[] = {
-    kRequests,     kOpenRequests, kTtft,           kTpot,     kPlanSeconds,  kLegSeconds,
-    kLegFailures,  kRetries,      kRetriesRefused, kReleases, kHandoffBytes, kHandoffSeconds,
-    kPromptTokens, kCachedTokens, kStrippedFields, kUnrouted};
+    kRequests,       kOpenRequests, kTtft,           kTpot,           kPlanSeconds,
+    kLegSeconds,     kLegFailures,  kRetries,        kRetriesRefused, kReleases,
+    kHandoffsAbsent, kHandoffBytes, kHandoffSeconds, kPromptTokens,   kCachedTokens,
+    kStrippedFields, kUnrouted};
 }  // namespace lifecycle_metrics
 
 // The rows of one pool, looked up once. Owned by an io thread; the instruments are shared by all.
@@ -130,6 +137,7 @@ struct PoolMetrics {
   prometheus::Counter& retries_refused;
   prometheus::Counter& releases_ok;
   prometheus::Counter& releases_failed;
+  prometheus::Counter& handoffs_absent;
   prometheus::Histogram& handoff_seconds;
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& cached_tokens;

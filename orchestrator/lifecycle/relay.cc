@@ -4,7 +4,12 @@
 
 namespace baton::orchestrator {
 
-Task<RelayResult> relay(http::ClientExchange* pod, http::Exchange* client, StreamWatch* watch) {
+Task<RelayResult> relay(std::string_view begun, http::ClientExchange* pod, http::Exchange* client,
+                        StreamWatch* watch) {
+  if (!begun.empty()) {
+    watch->feed(begun);
+    if (!co_await client->write(begun)) co_return RelayResult{RelayEnd::kClientLeft, {}};
+  }
   for (;;) {
     auto piece = co_await pod->read_some();
     if (!piece) {

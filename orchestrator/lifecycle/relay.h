@@ -13,10 +13,10 @@ struct RelayResult {
   Error error;  // of the pod's side
 };
 
-// Passes the rest of a pod's answer to the client as its bytes come; reads on only when the client
-// took what came before. Does not finish the client's side. All three arguments outlive the
-// coroutine; honours cancellation.
-[[nodiscard]] Task<RelayResult> relay(http::ClientExchange* pod, http::Exchange* client,
-                                      StreamWatch* watch);
+// Passes `begun` and then the rest of a pod's answer to the client as its bytes come; reads on only
+// when the client took what came before. Does not finish the client's side. All arguments outlive
+// the coroutine; honours cancellation.
+[[nodiscard]] Task<RelayResult> relay(std::string_view begun, http::ClientExchange* pod,
+                                      http::Exchange* client, StreamWatch* watch);
 
 }  // namespace baton::orchestrator

@@ -18,10 +18,6 @@ using Kind = LegActionKind;
 
 constexpr std::size_t kLongestTiming = 1024;
 
-bool is_event_stream(std::string_view content_type) {
-  return content_type.starts_with("text/event-stream");
-}
-
 bool is_printable(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c >= ' ' && c < 0x7F; });
 }
@@ -102,7 +98,7 @@ Task<void> ServedRequest::answer_stream() {
     relaying_ = true;
     try {
       result = co_await asio::co_spawn(
-          context_.io(), relay(decode_->answer.get(), &exchange_, &watch_),
+          context_.io(), relay(decode_->begun, decode_->answer.get(), &exchange_, &watch_),
           asio::bind_cancellation_slot(relay_cancel_.slot(), asio::use_awaitable));
     } catch (const boost::system::system_error&) {
       result.end = RelayEnd::kClientLeft;

@@ -31,10 +31,11 @@ std::string message_of(const std::exception_ptr& failure) {
 // Gives a hand-off back beside the request, which need not wait for it. The pod's own time to live
 // is the bound where this fails.
 Task<void> give_back(PoolContext* pool, std::shared_ptr<const PodEntry> pod,
-                     http::ClientRequest request) {
+                     http::ClientRequest request, unsigned expected) {
   auto answer =
       co_await pool->release_client->send(pod->pod.host, pod->pod.port, std::move(request));
-  if (answer && (*answer)->status() / 100 == 2) {
+  const unsigned status = answer ? (*answer)->status() : 0;
+  if (expected == 0 ? status / 100 == 2 : status == expected) {
     pool->metrics.releases_ok.Increment();
     co_return;
   }
@@ -42,7 +43,7 @@ Task<void> give_back(PoolContext* pool, std::shared_ptr<const PodEntry> pod,
   log(LogLevel::kWarn, "lease not released",
       {{"pool", pool->config.name},
        {"pod", pod->pod.name},
-       {"why", answer ? "status " + std::to_string((*answer)->status()) : answer.error().message}});
+       {"why", answer ? "status " + std::to_string(status) : answer.error().message}});
 }
 
 }  // namespace
@@ -155,7 +156,10 @@ void ServedRequest::carry_out(LegSteps steps) {
         break;
       case Kind::kWaitForPods: wait_for_pods(); break;
       case Kind::kAwaitPrefill: alarm_at_ = Clock::now() + kVerdictTime; break;
-      case Kind::kNewHandoff: key_.transfer_id = TransferId::draw(context_.random()); break;
+      case Kind::kNewHandoff:
+        key_.transfer_id = TransferId::draw(context_.random());
+        handed_on_ = false;
+        break;
       case Kind::kSendPrefill: send_leg(Stage::kPrefill); break;
       case Kind::kSendDecode: send_leg(Stage::kDecode); break;
       case Kind::kCancelPrefill: cancel_prefill(); break;
@@ -204,6 +208,9 @@ void ServedRequest::send_leg(Stage stage) {
   const bool has_answer = pool_.connector.dispatch() == adapters::Dispatch::kSequential &&
                           plan_.kind == PlanKind::kSplit && prefill_response_.status == 200;
   const adapters::PrefillResponse* prefill = has_answer ? &prefill_response_ : nullptr;
+  const bool await_event =
+      !is_prefill && plan_.kind == PlanKind::kSplit && pool_.connector.may_fail_in_stream();
+  handed_on_ = handed_on_ || prefill != nullptr;  // or found to be what must not be
   Result<adapters::LegRequest> wanted =
       is_prefill ? pool_.connector.prefill_leg(request_, plan_, key_)
                  : pool_.connector.decode_leg(request_, plan_, key_, prefill);
@@ -211,6 +218,14 @@ void ServedRequest::send_leg(Stage stage) {
     leg->error = std::move(wanted.error());
     (is_prefill ? prefill_ended_ : decode_ended_) = true;
     return;
+  }
+  if (!wanted->no_handoff.empty()) {
+    pool_.metrics.handoffs_absent.Increment();
+    log(LogLevel::kWarn, "no hand-off",
+        {{"request_id", head_.request_id},
+         {"pool", pool_.config.name},
+         {"pod", plan_.prefill->pod.name},
+         {"why", wanted->no_handoff}});
   }
   http::ClientRequest sent;
   sent.method = std::move(wanted->method);
@@ -220,7 +235,7 @@ void ServedRequest::send_leg(Stage stage) {
   const Bytes whole_up_to = is_prefill ? kWholeAnswer : context_.config().limits.stream_buffer;
   running_.push_back(leg);
   asio::co_spawn(
-      context_.io(), run_leg(pool_.client.get(), leg, std::move(sent), whole_up_to),
+      context_.io(), run_leg(pool_.client.get(), leg, std::move(sent), whole_up_to, await_event),
       asio::bind_cancellation_slot(leg->cancel.slot(), [leg](const std::exception_ptr& failure) {
         on_leg_ended(leg, failure);
       }));
@@ -251,17 +266,23 @@ void ServedRequest::cancel_decode() {
 }
 
 void ServedRequest::release_blocks() {
-  prefill_response_ = {};
-  const adapters::LegRequest wanted = pool_.connector.release(plan_, key_);
-  if (wanted.target.empty()) return;
+  adapters::PrefillResponse given = std::exchange(prefill_response_, {});
+  if (given.status == 0 && prefill_->status == 200) {  // it came, and nobody has looked at it
+    given = {200, std::move(prefill_->body)};
+  }
+  const bool is_kept = given.status == 200 && !handed_on_;
+  const auto release = pool_.connector.release(plan_, key_, is_kept ? &given : nullptr);
+  if (!release) return;
+  const adapters::LegRequest& wanted = release->request;
   http::ClientRequest request;
   request.method = wanted.method;
   request.target = wanted.target;
   request.fields = leg_fields(wanted);
   request.body = wanted.body;
+  const auto& pod = release->pod == Stage::kDecode ? plan_.decode : prefill_->pod;
   ThreadContext* context = &context_;
   ++context->open_releases;
-  asio::co_spawn(context_.io(), give_back(&pool_, prefill_->pod, std::move(request)),
+  asio::co_spawn(context_.io(), give_back(&pool_, pod, std::move(request), release->status),
                  [context](const std::exception_ptr& failure) {
                    --context->open_releases;
                    if (failure) {
@@ -338,6 +359,9 @@ std::optional<LegFailure> ServedRequest::failure_of(const Leg& leg) {
     } else if (!pods_fault) {
       load.consecutive_errors.store(0, std::memory_order_relaxed);
     }
+  }
+  if (plan_.kind == PlanKind::kDecodeOnly && failure.error.stage == Stage::kHandoff) {
+    failure.error.stage = Stage::kDecode;  // there was none
   }
   failure.advice = pool_.connector.on_leg_failure(failure.error);
   if (failure.clients_fault) {

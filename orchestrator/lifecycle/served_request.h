@@ -97,6 +97,7 @@ class ServedRequest {
   Duration plan_time_{};
   adapters::HandoffKey key_;
   adapters::PrefillResponse prefill_response_;
+  bool handed_on_ = false;        // a decode leg was sent with it
   std::shared_ptr<Leg> prefill_;  // the current one of each; null: none
   std::shared_ptr<Leg> decode_;
   std::shared_ptr<Leg> refused_;               // whose answer is passed on to the client

@@ -5,6 +5,10 @@
 
 namespace baton::orchestrator {
 
+[[nodiscard]] inline bool is_event_stream(std::string_view content_type) {
+  return content_type.starts_with("text/event-stream");
+}
+
 // Watches a stream of server-sent events while it is relayed byte for byte: counts events, sees its
 // end, an error event of the engine, and whether it was cut inside an event. Looks at the first
 // bytes of each line only; pieces may begin and end anywhere. Owned by one request.

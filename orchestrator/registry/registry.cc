@@ -227,12 +227,17 @@ Task<bool> PodRegistry::check_pod(WatchPtr watch) {
                                           watch->pod.port, "/health");
   if (!answer || watch->removed) co_return false;
 
-  const std::string facts_target = watch->connector ? watch->connector->facts_target() : "";
-  if (!facts_target.empty()) {
-    const auto body = co_await get_within(watch->timeout, watch->client, watch->pod.host,
-                                          watch->pod.port, facts_target);
-    if (watch->removed) co_return false;
-    auto facts = body ? watch->connector->read_facts(*body) : std::unexpected(body.error());
+  if (watch->connector != nullptr && !watch->connector->facts_targets().empty()) {
+    std::vector<std::string> bodies;
+    Result<EngineFacts> facts;
+    for (const std::string& target : watch->connector->facts_targets()) {
+      auto body = co_await get_within(watch->timeout, watch->client, watch->pod.host,
+                                      watch->pod.port, target);
+      if (watch->removed) co_return false;
+      if (!body) facts = std::unexpected(body.error());
+      bodies.push_back(std::move(body).value_or(std::string()));
+    }
+    if (facts) facts = watch->connector->read_facts(bodies);
     if (facts) {
       take_facts(*watch, std::move(*facts));
     } else {

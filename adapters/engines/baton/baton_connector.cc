@@ -4,18 +4,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "adapters/engines/openai_legs.h"
+
 namespace baton::adapters {
 namespace {
-
-constexpr std::string_view kParams = "kv_transfer_params";
-
-std::string_view target_of(Api api) {
-  return api == Api::kChat ? "/v1/chat/completions" : "/v1/completions";
-}
-
-void set_model(JsonPatch& patch, const HandoffKey& key) {
-  if (!key.served_model.empty()) patch.set("model", json_quote(key.served_model));
-}
 
 std::string producer_params(const HandoffKey& key) {
   return R"({"baton":{"role":"producer","transfer_id":")" + key.transfer_id.str() + "\"}}";
@@ -45,21 +37,6 @@ std::optional<ErrorCode> code_from_name(std::string_view name) {
   return std::nullopt;
 }
 
-ErrorCode code_from_status(unsigned status) {
-  switch (status) {
-    case 404: return ErrorCode::kNotFound;
-    case 408:
-    case 504: return ErrorCode::kTimeout;
-    case 413: return ErrorCode::kTooLarge;
-    case 429: return ErrorCode::kRateLimited;
-    case 500: return ErrorCode::kInternal;
-    case 501: return ErrorCode::kUnsupported;
-    case 503: return ErrorCode::kUnavailable;
-    default:
-      return status >= 500 || status < 400 ? ErrorCode::kUpstream : ErrorCode::kInvalidArgument;
-  }
-}
-
 // The member as text; empty where it is absent or something else.
 std::string text_of(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
@@ -74,23 +51,15 @@ std::int64_t number_of(const nlohmann::json& object, const char* key) {
 }  // namespace
 
 std::string BatonConnector::refuses_split(const OpenAiRequest& request) const {
-  if (request.n > 1) return "n > 1";
-  if (request.prompt_is_batch) return "more than one prompt";
-  if (request.has_echo) return "echo";
-  return {};
+  return refuses_handoff(request);
 }
 
 Result<LegRequest> BatonConnector::prefill_leg(const OpenAiRequest& request, const Plan&,
                                                const HandoffKey& key) const {
   JsonPatch patch;
   set_model(patch, key);
-  patch.set(kParams, producer_params(key));
-  patch.set("stream", "false");
-  patch.erase("stream_options");
-  const bool newer_name = request.fields.find("max_completion_tokens") != nullptr;
-  if (newer_name) patch.set("max_completion_tokens", "1");
-  if (!newer_name || request.fields.find("max_tokens") != nullptr) patch.set("max_tokens", "1");
-  patch.erase("min_tokens");  // would contradict max_tokens
+  patch.set(kTransferParams, producer_params(key));
+  limit_to_prefill(patch, request);
   LegRequest leg;
   leg.target = target_of(request.api);
   leg.body = patch.apply(request.body, request.fields);
@@ -99,22 +68,17 @@ Result<LegRequest> BatonConnector::prefill_leg(const OpenAiRequest& request, con
 
 Result<LegRequest> BatonConnector::decode_leg(const OpenAiRequest& request, const Plan& plan,
                                               const HandoffKey& key, const PrefillResponse*) const {
-  LegRequest leg;
-  leg.target = target_of(request.api);
-  if (plan.kind == PlanKind::kDecodeOnly && key.served_model.empty()) {
-    leg.body = request.body;
-    return leg;
+  if (plan.kind == PlanKind::kDecodeOnly) return client_leg(request, key);
+  const EngineFacts& source = plan.prefill->pod.facts;
+  if (source.kv_address.empty()) {
+    return fail(ErrorCode::kUnavailable, Stage::kHandoff,
+                "pod " + plan.prefill->pod.name + " has told no hand-off address", true);
   }
   JsonPatch patch;
   set_model(patch, key);
-  if (plan.kind == PlanKind::kSplit) {
-    const EngineFacts& source = plan.prefill->pod.facts;
-    if (source.kv_address.empty()) {
-      return fail(ErrorCode::kUnavailable, Stage::kHandoff,
-                  "pod " + plan.prefill->pod.name + " has told no hand-off address", true);
-    }
-    patch.set(kParams, consumer_params(source, key));
-  }
+  patch.set(kTransferParams, consumer_params(source, key));
+  LegRequest leg;
+  leg.target = target_of(request.api);
   leg.body = patch.apply(request.body, request.fields);
   return leg;
 }
@@ -131,20 +95,16 @@ LegAction BatonConnector::on_leg_failure(const Error& error) const {
   return LegAction::kFail;
 }
 
-LegRequest BatonConnector::release(const Plan&, const HandoffKey& key) const {
-  LegRequest leg;
-  leg.method = "DELETE";
-  leg.target = "/baton/leases/" + key.transfer_id.str();
-  return leg;
+std::optional<Release> BatonConnector::release(const Plan&, const HandoffKey& key,
+                                               const PrefillResponse*) const {
+  Release release;
+  release.request.method = "DELETE";
+  release.request.target = "/baton/leases/" + key.transfer_id.str();
+  return release;
 }
 
 Error BatonConnector::read_error(unsigned status, std::string_view body, Stage leg) const {
-  Error error;
-  error.stage = leg;
-  error.code = code_from_status(status);
-  // Without a word from the pod: its own trouble (5xx, overload) may not be another pod's.
-  error.retryable = status >= 500 || status < 400 || status == 408 || status == 429;
-  error.message = "status " + std::to_string(status);
+  Error error = read_openai_error(status, body, leg);
   const auto parsed = nlohmann::json::parse(body, nullptr, false);
   if (!parsed.is_object()) return error;
   const auto found = parsed.find("error");
@@ -158,15 +118,11 @@ Error BatonConnector::read_error(unsigned status, std::string_view body, Stage l
   if (retryable != found->end() && retryable->is_boolean()) {
     error.retryable = retryable->get<bool>();
   }
-  if (std::string message = text_of(*found, "message"); !message.empty()) {
-    error.message = std::move(message);
-  }
-  error.param = text_of(*found, "param");
   return error;
 }
 
-Result<EngineFacts> BatonConnector::read_facts(std::string_view body) const {
-  const auto parsed = nlohmann::json::parse(body, nullptr, false);
+Result<EngineFacts> BatonConnector::read_facts(std::span<const std::string> bodies) const {
+  const auto parsed = nlohmann::json::parse(bodies.front(), nullptr, false);
   if (!parsed.is_object()) {
     return fail(ErrorCode::kUpstream, Stage::kRouter, "/baton/facts is no JSON object", true);
   }

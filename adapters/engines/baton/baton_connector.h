@@ -21,10 +21,11 @@ class BatonConnector final : public Connector {
                                               const HandoffKey& key,
                                               const PrefillResponse* prefill) const override;
   [[nodiscard]] LegAction on_leg_failure(const Error& error) const override;
-  [[nodiscard]] LegRequest release(const Plan& plan, const HandoffKey& key) const override;
+  [[nodiscard]] std::optional<Release> release(const Plan& plan, const HandoffKey& key,
+                                               const PrefillResponse* prefill) const override;
   [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg) const override;
-  [[nodiscard]] std::string facts_target() const override { return "/baton/facts"; }
-  [[nodiscard]] Result<EngineFacts> read_facts(std::string_view body) const override;
+  [[nodiscard]] std::vector<std::string> facts_targets() const override { return {"/baton/facts"}; }
+  [[nodiscard]] Result<EngineFacts> read_facts(std::span<const std::string> bodies) const override;
 };
 
 }  // namespace baton::adapters

@@ -37,6 +37,9 @@ const std::string kBody =
 class BatonConnectorTest : public testing::Test {
  protected:
   BatonConnector connector;
+  [[nodiscard]] Result<EngineFacts> read(const std::string& body) const {
+    return connector.read_facts(std::span(&body, 1));
+  }
   HandoffKey key{kTransfer, "r1", {}};
 };
 
@@ -123,10 +126,12 @@ TEST_F(BatonConnectorTest, RefusesToSplitWhatPodsCannotHandOver) {
 }
 
 TEST_F(BatonConnectorTest, ReleaseNamesTheLease) {
-  const LegRequest release = connector.release(split_plan(), key);
-  EXPECT_EQ(release.method, "DELETE");
-  EXPECT_EQ(release.target, "/baton/leases/0123456789abcdeffedcba9876543210");
-  EXPECT_TRUE(release.body.empty());
+  const auto release = connector.release(split_plan(), key, nullptr);
+  ASSERT_TRUE(release.has_value());
+  EXPECT_EQ(release->pod, Stage::kPrefill);
+  EXPECT_EQ(release->request.method, "DELETE");
+  EXPECT_EQ(release->request.target, "/baton/leases/0123456789abcdeffedcba9876543210");
+  EXPECT_TRUE(release->request.body.empty());
 }
 
 TEST_F(BatonConnectorTest, ReadsThePodsOwnWordOnAnError) {
@@ -163,11 +168,11 @@ TEST_F(BatonConnectorTest, AFailureThatThePodCallsFinalIsFinal) {
 }
 
 TEST_F(BatonConnectorTest, ReadsFacts) {
-  const auto facts = connector.read_facts(
-      R"({"engine_id":"e1","epoch":18446744073709551615,"engine_version":"baton 0.1.0",)"
-      R"("model_hash":"abc","layout_hash":"00ff00ff00ff00ff","kv_address":"127.0.0.1:7001",)"
-      R"("block_tokens":64,"max_context":4096,"bytes_per_token":2048,"role":"prefill",)"
-      R"("max_running":16,"loras":[]})");
+  const auto facts =
+      read(R"({"engine_id":"e1","epoch":18446744073709551615,"engine_version":"baton 0.1.0",)"
+           R"("model_hash":"abc","layout_hash":"00ff00ff00ff00ff","kv_address":"127.0.0.1:7001",)"
+           R"("block_tokens":64,"max_context":4096,"bytes_per_token":2048,"role":"prefill",)"
+           R"("max_running":16,"loras":[]})");
   ASSERT_TRUE(facts.has_value());
   EXPECT_EQ(facts->engine_id, "e1");
   EXPECT_EQ(facts->epoch, 18'446'744'073'709'551'615ULL);
@@ -181,13 +186,16 @@ TEST_F(BatonConnectorTest, ReadsFacts) {
 TEST_F(BatonConnectorTest, RefusesFactsThatAreNone) {
   for (const std::string body :
        {"", "[]", "{}", R"({"engine_id":7})", R"({"engine_id":"e","layout_hash":"zz"})"}) {
-    EXPECT_FALSE(connector.read_facts(body).has_value()) << body;
+    EXPECT_FALSE(read(body).has_value()) << body;
   }
 }
 
 TEST(FindConnector, KnowsTheConfiguredNames) {
-  ASSERT_NE(find_connector("baton"), nullptr);
-  EXPECT_EQ(find_connector("baton")->name(), "baton");
+  for (const std::string& name : connector_names()) {
+    ASSERT_NE(find_connector(name), nullptr);
+    EXPECT_EQ(find_connector(name)->name(), name);
+  }
+  EXPECT_EQ(connector_names(), (std::vector<std::string>{"baton", "vllm-nixl", "plain"}));
   EXPECT_EQ(find_connector("other"), nullptr);
 }
 

@@ -165,6 +165,13 @@ Task<void> TestPod::play(TestPod* pod, http::Exchange* exchange, Script script) 
       exchange->abandon();
       break;
     }
+    case Script::Kind::kErrorFirst: {
+      (void)co_await exchange->start(200, pod->stream_fields());
+      (void)co_await exchange->write("data: {\"error\":{\"message\":\"engine\"}}\n\n");
+      (void)co_await exchange->write("data: [DONE]\n\n");
+      (void)co_await exchange->finish();
+      break;
+    }
     case Script::Kind::kCutBody: {
       (void)co_await exchange->start(200, {{"content-type", "application/json"}});
       (void)co_await exchange->write("{\"choices\":[");

@@ -40,16 +40,8 @@ class SequentialConnector final : public adapters::Connector {
   [[nodiscard]] adapters::LegAction on_leg_failure(const Error& error) const override {
     return baton_.on_leg_failure(error);
   }
-  [[nodiscard]] adapters::LegRequest release(const Plan&,
-                                             const adapters::HandoffKey&) const override {
-    return {};  // the engine's own lease is the bound
-  }
   [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg) const override {
     return baton_.read_error(status, body, leg);
-  }
-  [[nodiscard]] std::string facts_target() const override { return baton_.facts_target(); }
-  [[nodiscard]] Result<EngineFacts> read_facts(std::string_view body) const override {
-    return baton_.read_facts(body);
   }
 
  private:
@@ -155,16 +147,8 @@ class DefectiveConnector final : public adapters::Connector {
   [[nodiscard]] adapters::LegAction on_leg_failure(const Error&) const override {
     return adapters::LegAction::kFail;
   }
-  [[nodiscard]] adapters::LegRequest release(const Plan&,
-                                             const adapters::HandoffKey&) const override {
-    return {};
-  }
   [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg) const override {
     return baton_.read_error(status, body, leg);
-  }
-  [[nodiscard]] std::string facts_target() const override { return {}; }
-  [[nodiscard]] Result<EngineFacts> read_facts(std::string_view) const override {
-    return EngineFacts();
   }
 
  private:

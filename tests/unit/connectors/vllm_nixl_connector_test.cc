@@ -1,0 +1,251 @@
+#include "adapters/engines/vllm/nixl_connector.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace baton::adapters {
+namespace {
+
+using nlohmann::json;
+
+OpenAiRequest parsed(Api api, const std::string& body) {
+  auto request = OpenAiRequest::parse(api, body, {});
+  EXPECT_TRUE(request.has_value()) << (request ? "" : request.error().message);
+  return request.value_or(OpenAiRequest{});
+}
+
+// As vLLM 0.32.0 writes them, with a member that no version has yet.
+const std::string kParams =
+    R"({"do_remote_prefill":true,"do_remote_decode":false,"remote_block_ids":[[7, 8,9]],)"
+    R"("remote_engine_id":"e-0","remote_request_id":"chatcmpl-r1-0a1b2c3d","remote_host":"10.0.0.7",)"
+    R"("remote_port":5600,"tp_size":1,"dcp_size":1,"pp_size":1,"remote_num_tokens":40,)"
+    R"("remote_blocks_expiry_time":null,"transfer_mode":"pull","future":18446744073709551615})";
+
+std::string prefill_answer(const std::string& params, int prompt_tokens = 40) {
+  return R"({"id":"cmpl-1","object":"text_completion","choices":[{"index":0,"text":"x"}],)"
+         R"("usage":{"prompt_tokens":)" +
+         std::to_string(prompt_tokens) + R"(,"completion_tokens":1},"kv_transfer_params":)" +
+         params + "}";
+}
+
+// The parameters with one member replaced; null text: left out.
+std::string params_with(const std::string& key, const json& value) {
+  json params = json::parse(kParams);
+  if (value.is_discarded()) {
+    params.erase(key);
+  } else {
+    params[key] = value;
+  }
+  return params.dump();
+}
+
+class VllmNixlTest : public testing::Test {
+ protected:
+  VllmNixlTest() {
+    auto prefill = std::make_shared<PodEntry>();
+    prefill->pod.name = "p0";
+    prefill->pod.facts.block_tokens = Tokens(16);
+    plan.prefill = prefill;
+    plan.decode = std::make_shared<PodEntry>();
+  }
+  [[nodiscard]] Result<LegRequest> decode(const std::string& answer) const {
+    const PrefillResponse response{200, answer};
+    return connector.decode_leg(request, plan, key, &response);
+  }
+
+  VllmNixlConnector connector;
+  HandoffKey key{TransferId{1, 2}, "r1", {}};
+  Plan plan;
+  const std::string body =
+      R"({"model":"m","messages":[{"role":"user","content":"hello"}],"stream":true,)"
+      R"("stream_options":{"include_usage":true},"max_completion_tokens":64,"min_tokens":3,)"
+      R"("tools":[{"type":"function","function":{"name":"f"}}],"seed":12345678901234567890})";
+  OpenAiRequest request = parsed(Api::kChat, body);
+};
+
+TEST_F(VllmNixlTest, PrefillGetsOneTokenAndNothingThatContradictsIt) {
+  const auto leg = connector.prefill_leg(request, plan, key);
+  ASSERT_TRUE(leg.has_value());
+  EXPECT_EQ(leg->target, "/v1/chat/completions");
+  json expected = json::parse(body);
+  expected["kv_transfer_params"] = {{"do_remote_decode", true},    {"do_remote_prefill", false},
+                                    {"remote_engine_id", nullptr}, {"remote_block_ids", nullptr},
+                                    {"remote_host", nullptr},      {"remote_port", nullptr}};
+  expected["stream"] = false;
+  expected["max_tokens"] = 1;
+  expected["max_completion_tokens"] = 1;
+  expected.erase("stream_options");
+  expected.erase("min_tokens");
+  EXPECT_EQ(json::parse(leg->body), expected);
+  EXPECT_NE(leg->body.find("12345678901234567890"), std::string::npos);
+}
+
+TEST_F(VllmNixlTest, TheNewerNameOfMaxTokensIsCappedOnlyWhereItIs) {
+  const OpenAiRequest plain = parsed(Api::kCompletions, R"({"model":"m","prompt":"x"})");
+  const auto leg = connector.prefill_leg(plain, plan, key);
+  EXPECT_EQ(leg->target, "/v1/completions");
+  EXPECT_EQ(json::parse(leg->body).at("max_tokens"), 1);
+  EXPECT_FALSE(json::parse(leg->body).contains("max_completion_tokens"));
+}
+
+TEST_F(VllmNixlTest, DecodeGetsTheClientsBodyWithTheParametersAsTheyCame) {
+  const auto leg = decode(prefill_answer(kParams));
+  ASSERT_TRUE(leg.has_value()) << leg.error().message;
+  EXPECT_EQ(leg->body,
+            body.substr(0, body.size() - 1) + R"(,"kv_transfer_params":)" + kParams + "}");
+  EXPECT_TRUE(leg->no_handoff.empty());
+}
+
+TEST_F(VllmNixlTest, WithoutParametersDecodeComputesThePromptAndThatIsSaid) {
+  for (const std::string& answer :
+       {prefill_answer("null"), std::string(R"({"choices":[],"usage":{"prompt_tokens":40}})")}) {
+    const auto leg = decode(answer);
+    ASSERT_TRUE(leg.has_value());
+    EXPECT_EQ(leg->body, body);
+    EXPECT_FALSE(leg->no_handoff.empty());
+  }
+}
+
+TEST_F(VllmNixlTest, BlocksThatCannotBeThePromptsNeverReachADecodePod) {
+  const json gone(json::value_t::discarded);
+  const std::string wrong[] = {
+      R"("text")",
+      "[1]",
+      params_with("do_remote_prefill", false),
+      params_with("remote_engine_id", gone),
+      params_with("remote_host", nullptr),
+      params_with("remote_port", gone),
+      params_with("remote_block_ids", nullptr),
+      params_with("remote_block_ids", json::array()),
+      params_with("remote_block_ids", {json::array()}),
+      params_with("remote_block_ids", {{7, 8}}),  // 32 of 40 tokens
+      params_with("remote_num_tokens", 24),
+  };
+  for (const std::string& params : wrong) {
+    const auto leg = decode(prefill_answer(params));
+    ASSERT_FALSE(leg.has_value()) << params;
+    EXPECT_EQ(leg.error().stage, Stage::kHandoff);
+    EXPECT_EQ(leg.error().code, ErrorCode::kCorrupt);
+    EXPECT_EQ(connector.on_leg_failure(leg.error()), LegAction::kRetryPair);
+  }
+  const auto broken = decode("{");
+  ASSERT_FALSE(broken.has_value());
+  EXPECT_EQ(broken.error().stage, Stage::kPrefill);
+}
+
+TEST_F(VllmNixlTest, AnotherPromptsBlocksAreSeenByTheirTokens) {
+  std::string ids = "1";
+  for (int i = 1; i < 30; ++i) ids += ",1";
+  request = parsed(Api::kCompletions, R"({"model":"m","prompt":[)" + ids + "]}");
+  EXPECT_FALSE(decode(prefill_answer(kParams)).has_value());
+  EXPECT_TRUE(decode(prefill_answer(params_with("remote_num_tokens", 30), 30)).has_value());
+}
+
+TEST_F(VllmNixlTest, OlderAndHybridServersNameTheirBlocksOtherwise) {
+  const json gone(json::value_t::discarded);
+  EXPECT_TRUE(decode(prefill_answer(params_with("remote_block_ids", {7, 8, 9}))).has_value());
+  EXPECT_TRUE(
+      decode(prefill_answer(params_with("remote_block_ids", {{7, 8, 9}, {3}}))).has_value());
+  EXPECT_TRUE(decode(prefill_answer(params_with("remote_num_tokens", gone))).has_value());
+}
+
+TEST_F(VllmNixlTest, DecodeOnlyIsTheClientsBodyByteForByte) {
+  plan.kind = PlanKind::kDecodeOnly;
+  plan.prefill = nullptr;
+  EXPECT_EQ(connector.decode_leg(request, plan, key, nullptr)->body, body);
+  key.served_model = "served";
+  EXPECT_EQ(json::parse(connector.decode_leg(request, plan, key, nullptr)->body).at("model"),
+            "served");
+}
+
+TEST_F(VllmNixlTest, WhatHasSeveralReadersOrNeedsThePromptsLogitsIsNotSplit) {
+  const auto refuses = [&](const std::string& fields) {
+    return connector.refuses_split(parsed(Api::kCompletions, R"({"model":"m",)" + fields + "}"));
+  };
+  EXPECT_EQ(refuses(R"("prompt":"x")"), "");
+  EXPECT_EQ(refuses(R"("prompt":"x","echo":false,"best_of":null)"), "");
+  EXPECT_EQ(refuses(R"("prompt":"x","n":2)"), "n > 1");
+  EXPECT_EQ(refuses(R"("prompt":["x","y"])"), "more than one prompt");
+  EXPECT_EQ(refuses(R"("prompt":[[1],[2]])"), "more than one prompt");
+  EXPECT_EQ(refuses(R"("prompt":"x","echo":true)"), "echo");
+  EXPECT_EQ(refuses(R"("prompt":"x","best_of":2)"), "best_of");
+  EXPECT_EQ(refuses(R"("prompt":"x","prompt_logprobs":0)"), "prompt_logprobs");
+  EXPECT_EQ(refuses(R"("prompt":"x","use_beam_search":true)"), "use_beam_search");
+}
+
+TEST_F(VllmNixlTest, BlocksAreGivenBackByARequestThatTheDecodePodRefuses) {
+  const PrefillResponse answer{200, prefill_answer(kParams)};
+  const auto release = connector.release(plan, key, &answer);
+  ASSERT_TRUE(release.has_value());
+  EXPECT_EQ(release->pod, Stage::kDecode);
+  EXPECT_EQ(release->status, 404U);
+  const json sent = json::parse(release->request.body);
+  EXPECT_EQ(sent.at("kv_transfer_params"), json::parse(kParams));
+  EXPECT_NE(sent.at("model"), "m");
+  EXPECT_EQ(sent.at("max_tokens"), 1);
+}
+
+TEST_F(VllmNixlTest, ThereIsNothingToGiveBackWithoutAnAnswer) {
+  EXPECT_FALSE(connector.release(plan, key, nullptr).has_value());
+  for (const std::string& body : {prefill_answer("null"), std::string("{"), std::string("[]")}) {
+    const PrefillResponse answer{200, body};
+    EXPECT_FALSE(connector.release(plan, key, &answer).has_value()) << body;
+  }
+}
+
+TEST_F(VllmNixlTest, AnInternalErrorOfTheDecodePodIsAFailedHandoff) {
+  const std::string said =
+      R"({"error":{"message":"Internal server error","type":"InternalServerError","param":null,)"
+      R"("code":500}})";
+  const Error error = connector.read_error(500, said, Stage::kDecode);
+  EXPECT_EQ(error.stage, Stage::kHandoff);
+  EXPECT_TRUE(error.retryable);
+  EXPECT_EQ(error.message, "Internal server error");
+  EXPECT_EQ(connector.on_leg_failure(error), LegAction::kRetryPair);
+  EXPECT_EQ(connector.read_error(500, said, Stage::kPrefill).stage, Stage::kPrefill);
+  EXPECT_EQ(connector.read_error(503, said, Stage::kDecode).stage, Stage::kDecode);
+}
+
+TEST_F(VllmNixlTest, AClientsFaultIsTheClients) {
+  const Error error = connector.read_error(
+      400,
+      R"({"error":{"message":"bad","type":"BadRequestError","param":"temperature","code":400}})",
+      Stage::kPrefill);
+  EXPECT_FALSE(error.retryable);
+  EXPECT_EQ(error.param, "temperature");
+  EXPECT_EQ(connector.on_leg_failure(error), LegAction::kFail);
+}
+
+TEST_F(VllmNixlTest, ADecodePodThatFailsNeedsANewPrefill) {
+  const Error gone{ErrorCode::kUnavailable, Stage::kDecode, "reset", true};
+  EXPECT_EQ(connector.on_leg_failure(gone), LegAction::kRetryPair);
+  const Error late{ErrorCode::kTimeout, Stage::kPrefill, "late", true};
+  EXPECT_EQ(connector.on_leg_failure(late), LegAction::kRetryPrefill);
+}
+
+TEST_F(VllmNixlTest, ReadsFacts) {
+  ASSERT_EQ(connector.facts_targets(), (std::vector<std::string>{"/version", "/v1/models"}));
+  const std::string bodies[] = {
+      R"({"version":"0.32.0+cpu"})",
+      R"({"object":"list","data":[{"id":"m","root":"/models/m","max_model_len":2048},{"id":"lora"}]})"};
+  const auto facts = connector.read_facts(bodies);
+  ASSERT_TRUE(facts.has_value());
+  EXPECT_EQ(facts->engine_version, "vLLM 0.32.0+cpu");
+  EXPECT_EQ(facts->max_context, Tokens(2048));
+}
+
+TEST_F(VllmNixlTest, AServerThatIsNoVllmIsFound) {
+  const std::string models = R"({"data":[{"id":"m"}]})";
+  for (const std::string version : {"", "{}", "[]", R"({"version":3})"}) {
+    const std::string bodies[] = {version, models};
+    EXPECT_FALSE(connector.read_facts(bodies).has_value()) << version;
+  }
+  for (const std::string listed : {"", "{}", R"({"data":[]})", R"({"data":[1]})"}) {
+    const std::string bodies[] = {R"({"version":"1"})", listed};
+    EXPECT_FALSE(connector.read_facts(bodies).has_value()) << listed;
+  }
+}
+
+}  // namespace
+}  // namespace baton::adapters

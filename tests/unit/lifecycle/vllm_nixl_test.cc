@@ -1,0 +1,107 @@
+// The life of a request before vLLM's servers.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "adapters/engines/vllm/nixl_connector.h"
+#include "tests/unit/lifecycle/router_harness.h"
+
+namespace baton::orchestrator::testing {
+namespace {
+
+using nlohmann::json;
+using Kind = Script::Kind;
+
+constexpr std::string_view kParams =
+    R"({"do_remote_prefill":true,"remote_engine_id":"e","remote_request_id":"r","remote_host":"h",)"
+    R"("remote_port":5600,"remote_block_ids":[[1]],"remote_num_tokens":3})";
+
+std::string answer_with(std::string_view params) {
+  return R"({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1},"kv_transfer_params":)" +
+         std::string(params) + "}";
+}
+
+class VllmNixlLifeTest : public ::testing::Test {
+ protected:
+  VllmNixlLifeTest() {
+    prefill = &router.add_pod("p0", Role::kPrefill);
+    decode = &router.add_pod("d0", Role::kDecode);
+    router.publish();
+  }
+  void prefill_answers(std::string_view params, int times = 1) {
+    for (int i = 0; i < times; ++i) prefill->will_refuse(200, answer_with(params));
+  }
+  static json params_of(const http::Request& request) {
+    return json::parse(request.body).value("kv_transfer_params", json());
+  }
+
+  adapters::VllmNixlConnector connector;
+  Router router{Router::default_pool(), true, &connector};
+  TestPod* prefill;
+  TestPod* decode;
+};
+
+TEST_F(VllmNixlLifeTest, TheParametersGoToTheDecodePodAndItsStreamToTheClient) {
+  prefill_answers(kParams);
+  const auto call = router.chat();
+  ASSERT_TRUE(router.finish(*call));
+  EXPECT_EQ(call->status, 200U);
+  EXPECT_EQ(call->body, expected_stream("hello"));
+  ASSERT_EQ(decode->requests.size(), 1U);
+  EXPECT_EQ(params_of(decode->requests[0]), json::parse(kParams));
+  EXPECT_EQ(decode->requests[0].field("x-request-id"), prefill->requests[0].field("x-request-id"));
+}
+
+TEST_F(VllmNixlLifeTest, AFailedPullIsTriedAgainAndNeverShown) {
+  for (const bool stream : {true, false}) {
+    prefill->requests.clear();
+    prefill_answers(kParams, 2);
+    if (stream) {
+      decode->will(Kind::kErrorFirst);
+    } else {
+      decode->will_refuse(500, R"({"error":{"message":"Internal server error","code":500}})");
+    }
+    const auto call = router.chat(stream);
+    ASSERT_TRUE(router.finish(*call));
+    EXPECT_EQ(call->status, 200U) << call->body;
+    EXPECT_EQ(call->body, stream ? expected_stream("hello") : expected_body("hello"));
+    EXPECT_EQ(prefill->requests.size(), 2U);
+  }
+  EXPECT_EQ(router.metric(R"(baton_leg_failures_total{pool="chat",stage="handoff"})"), 2);
+}
+
+TEST_F(VllmNixlLifeTest, AFailedDecodePodNeedsANewPrefill) {
+  TestPod& other = router.add_pod("d1", Role::kDecode);
+  router.publish();
+  prefill_answers(kParams, 2);
+  decode->will_refuse(503, "");
+  other.will_refuse(503, "");
+  const auto call = router.chat();
+  ASSERT_TRUE(router.run_until([&] { return prefill->requests.size() == 2; }));
+  ASSERT_TRUE(
+      router.run_until([&] { return decode->requests.size() + other.requests.size() == 2; }));
+  EXPECT_EQ(decode->requests.size(), 1U) << "not the pod that failed";
+  ASSERT_TRUE(router.finish(*call));
+}
+
+TEST_F(VllmNixlLifeTest, WithoutAHandoffTheDecodePodPrefillsAndThatIsCounted) {
+  prefill_answers("null");
+  const auto call = router.chat();
+  ASSERT_TRUE(router.finish(*call));
+  EXPECT_EQ(call->body, expected_stream("hello"));
+  EXPECT_TRUE(params_of(decode->requests[0]).is_null());
+  EXPECT_EQ(router.metric(R"(baton_handoffs_absent_total{pool="chat"})"), 1);
+}
+
+TEST_F(VllmNixlLifeTest, BlocksOfAnotherPromptNeverReachTheDecodePod) {
+  prefill_answers(R"({"do_remote_prefill":true,"remote_block_ids":[]})", 2);
+  const auto call = router.chat();
+  ASSERT_TRUE(router.finish(*call));
+  EXPECT_EQ(call->status, 200U) << call->body;
+  EXPECT_EQ(prefill->requests.size(), 2U) << "the pair once more, then decode alone";
+  ASSERT_EQ(decode->requests.size(), 1U);
+  EXPECT_TRUE(params_of(decode->requests[0]).is_null());
+}
+
+}  // namespace
+}  // namespace baton::orchestrator::testing
