@@ -101,6 +101,9 @@ class Connector {
   // split's answer is passed on before it came.
   [[nodiscard]] virtual bool may_fail_in_stream() const { return false; }
 
+  // The decode pod's usage counts what it fetched as cached: the prefill pod's count is put in.
+  [[nodiscard]] virtual bool counts_fetched_as_cached() const { return false; }
+
   // GET targets that discovery asks a pod for, and what their answers, one for each, say.
   [[nodiscard]] virtual std::vector<std::string> facts_targets() const { return {}; }
   [[nodiscard]] virtual Result<EngineFacts> read_facts(

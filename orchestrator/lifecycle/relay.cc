@@ -5,23 +5,28 @@
 namespace baton::orchestrator {
 
 Task<RelayResult> relay(std::string_view begun, http::ClientExchange* pod, http::Exchange* client,
-                        StreamWatch* watch) {
-  if (!begun.empty()) {
-    watch->feed(begun);
-    if (!co_await client->write(begun)) co_return RelayResult{RelayEnd::kClientLeft, {}};
-  }
+                        StreamWatch* watch, CachedTokensFilter* filter) {
+  std::string_view piece = begun;
   for (;;) {
-    auto piece = co_await pod->read_some();
-    if (!piece) {
-      const bool cancelled = piece.error().code == ErrorCode::kCancelled;
-      co_return RelayResult{cancelled ? RelayEnd::kClientLeft : RelayEnd::kPodFailed,
-                            std::move(piece.error())};
+    if (filter != nullptr) piece = filter->feed(piece);
+    if (!piece.empty()) {
+      watch->feed(piece);
+      if (!co_await client->write(piece)) co_return RelayResult{RelayEnd::kClientLeft, {}};
     }
-    if (piece->empty()) co_return RelayResult{RelayEnd::kWhole, {}};
-    watch->feed(*piece);
-    const auto written = co_await client->write(*piece);
-    if (!written) co_return RelayResult{RelayEnd::kClientLeft, {}};
+    auto next = co_await pod->read_some();
+    if (!next) {
+      const bool cancelled = next.error().code == ErrorCode::kCancelled;
+      co_return RelayResult{cancelled ? RelayEnd::kClientLeft : RelayEnd::kPodFailed,
+                            std::move(next.error())};
+    }
+    if (next->empty()) break;
+    piece = *next;
   }
+  if (filter != nullptr && !filter->rest().empty()) {
+    watch->feed(filter->rest());
+    if (!co_await client->write(filter->rest())) co_return RelayResult{RelayEnd::kClientLeft, {}};
+  }
+  co_return RelayResult{RelayEnd::kWhole, {}};
 }
 
 }  // namespace baton::orchestrator

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "orchestrator/lifecycle/cached_tokens.h"
 #include "orchestrator/lifecycle/stream_watch.h"
 #include "orchestrator/lifecycle/thread_context.h"
 
@@ -13,10 +14,11 @@ struct RelayResult {
   Error error;  // of the pod's side
 };
 
-// Passes `begun` and then the rest of a pod's answer to the client as its bytes come; reads on only
-// when the client took what came before. Does not finish the client's side. All arguments outlive
-// the coroutine; honours cancellation.
+// Passes `begun` and then the rest of a pod's answer to the client as its bytes come, through
+// `filter` unless it is null; reads on only when the client took what came before. Does not finish
+// the client's side. All arguments outlive the coroutine; honours cancellation.
 [[nodiscard]] Task<RelayResult> relay(std::string_view begun, http::ClientExchange* pod,
-                                      http::Exchange* client, StreamWatch* watch);
+                                      http::Exchange* client, StreamWatch* watch,
+                                      CachedTokensFilter* filter);
 
 }  // namespace baton::orchestrator

@@ -81,7 +81,18 @@ Task<void> ServedRequest::answer() {
   }
 }
 
+// The client is told what the prefill pod had, where the decode pod cannot know it.
+std::optional<CachedTokensFilter> ServedRequest::own_cached_tokens() const {
+  const bool wanted = fetched_ && prefill_usage_ && pool_.connector.counts_fetched_as_cached();
+  if (!wanted) return std::nullopt;
+  return CachedTokensFilter(prefill_usage_->cached.count());
+}
+
 Task<void> ServedRequest::answer_whole() {
+  if (auto cached = own_cached_tokens()) {
+    std::string body(cached->feed(decode_->body));
+    decode_->body = body.append(cached->rest());
+  }
   usage_ = read_usage(decode_->body);
   const auto sent = co_await exchange_.send(200, answer_fields(*decode_), std::move(decode_->body));
   (void)(sent ? policy_.stream_ended() : policy_.client_left());
@@ -92,13 +103,15 @@ Task<void> ServedRequest::answer_stream() {
   const bool events = is_event_stream(decode_->content_type);
   http::Fields fields = answer_fields(*decode_);
   if (events) fields.emplace_back("cache-control", "no-cache");
+  std::optional<CachedTokensFilter> cached = own_cached_tokens();
+  CachedTokensFilter* const filter = cached ? &*cached : nullptr;
   RelayResult result;
   const auto started = co_await exchange_.start(200, std::move(fields));
   if (started && !client_gone_) {
     relaying_ = true;
     try {
       result = co_await asio::co_spawn(
-          context_.io(), relay(decode_->begun, decode_->answer.get(), &exchange_, &watch_),
+          context_.io(), relay(decode_->begun, decode_->answer.get(), &exchange_, &watch_, filter),
           asio::bind_cancellation_slot(relay_cancel_.slot(), asio::use_awaitable));
     } catch (const boost::system::system_error&) {
       result.end = RelayEnd::kClientLeft;

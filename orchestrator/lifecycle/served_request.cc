@@ -219,6 +219,7 @@ void ServedRequest::send_leg(Stage stage) {
     (is_prefill ? prefill_ended_ : decode_ended_) = true;
     return;
   }
+  if (!is_prefill) fetched_ = prefill != nullptr && wanted->no_handoff.empty();
   if (!wanted->no_handoff.empty()) {
     pool_.metrics.handoffs_absent.Increment();
     log(LogLevel::kWarn, "no hand-off",

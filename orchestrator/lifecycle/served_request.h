@@ -70,6 +70,7 @@ class ServedRequest {
   // Answers.
   [[nodiscard]] Task<void> answer();
   [[nodiscard]] Task<void> answer_whole();
+  [[nodiscard]] std::optional<CachedTokensFilter> own_cached_tokens() const;
   [[nodiscard]] Task<void> answer_stream();
   [[nodiscard]] Task<void> end_with_error_event(Error error);
   [[nodiscard]] Task<void> answer_pods_error();
@@ -97,6 +98,7 @@ class ServedRequest {
   Duration plan_time_{};
   adapters::HandoffKey key_;
   adapters::PrefillResponse prefill_response_;
+  bool fetched_ = false;          // the decode leg got a hand-off
   bool handed_on_ = false;        // a decode leg was sent with it
   std::shared_ptr<Leg> prefill_;  // the current one of each; null: none
   std::shared_ptr<Leg> decode_;

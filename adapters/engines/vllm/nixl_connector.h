@@ -29,6 +29,7 @@ class VllmNixlConnector final : public Connector {
                                                const PrefillResponse* prefill) const override;
   [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg) const override;
   [[nodiscard]] bool may_fail_in_stream() const override { return true; }
+  [[nodiscard]] bool counts_fetched_as_cached() const override { return true; }
   [[nodiscard]] std::vector<std::string> facts_targets() const override;
   [[nodiscard]] Result<EngineFacts> read_facts(std::span<const std::string> bodies) const override;
 };

@@ -17,7 +17,8 @@ constexpr std::string_view kParams =
     R"("remote_port":5600,"remote_block_ids":[[1]],"remote_num_tokens":3})";
 
 std::string answer_with(std::string_view params) {
-  return R"({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1},"kv_transfer_params":)" +
+  return R"({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1,)"
+         R"("prompt_tokens_details":{"cached_tokens":8}},"kv_transfer_params":)" +
          std::string(params) + "}";
 }
 
@@ -82,6 +83,24 @@ TEST_F(VllmNixlLifeTest, AFailedDecodePodNeedsANewPrefill) {
       router.run_until([&] { return decode->requests.size() + other.requests.size() == 2; }));
   EXPECT_EQ(decode->requests.size(), 1U) << "not the pod that failed";
   ASSERT_TRUE(router.finish(*call));
+}
+
+TEST_F(VllmNixlLifeTest, TheClientIsToldWhatThePrefillPodHadCached) {
+  const std::string usage =
+      R"("usage":{"prompt_tokens":3,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":2}})";
+  const auto with = [](std::string text, const std::string& cached) {
+    return text.replace(text.find("2}"), 1, cached);
+  };
+  for (const bool has_details : {true, false}) {
+    prefill->will_refuse(
+        200, R"({"choices":[],"usage":{"prompt_tokens":3)" +
+                 std::string(has_details ? R"(,"prompt_tokens_details":{"cached_tokens":1})" : "") +
+                 R"(},"kv_transfer_params":)" + std::string(kParams) + "}");
+    decode->will_refuse(200, R"({"choices":[],)" + usage + "}");
+    const auto call = router.chat(false);
+    ASSERT_TRUE(router.finish(*call));
+    EXPECT_EQ(call->body, R"({"choices":[],)" + with(usage, has_details ? "1" : "0") + "}");
+  }
 }
 
 TEST_F(VllmNixlLifeTest, WithoutAHandoffTheDecodePodPrefillsAndThatIsCounted) {
