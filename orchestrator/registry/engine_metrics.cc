@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 namespace baton::orchestrator {
@@ -114,6 +115,37 @@ std::vector<std::string> split_names(std::string_view list) {
   return names;
 }
 
+enum class Means : std::uint8_t { kRunning, kWaiting, kKvUsage };
+
+// What engines call what we read. Counts add up over the engines and ranks of a pod; of KV in use
+// the fullest counts. Waiting is all that no step computes for yet, so in SGLang's split servers
+// also what waits for its peer, for room or for KV.
+struct Row {
+  std::string_view name;
+  Means means;
+  std::string_view label{};  // empty: whatever labels
+  std::string_view value{};
+};
+constexpr Row kRows[] = {
+    {"vllm:num_requests_running", Means::kRunning},
+    {"vllm:num_requests_waiting", Means::kWaiting},
+    {"vllm:kv_cache_usage_perc", Means::kKvUsage},
+    {"vllm:gpu_cache_usage_perc", Means::kKvUsage},  // until 2025
+    {"sglang:num_running_reqs", Means::kRunning},
+    {"sglang:num_queue_reqs", Means::kWaiting},
+    {"sglang:num_prefill_bootstrap_queue_reqs", Means::kWaiting},
+    {"sglang:num_decode_prealloc_queue_reqs", Means::kWaiting},
+    {"sglang:num_decode_transfer_queue_reqs", Means::kWaiting},
+    {"sglang:token_usage", Means::kKvUsage},
+    {"trtllm_num_requests_running", Means::kRunning},
+    {"trtllm_num_requests_waiting", Means::kWaiting},
+    {"trtllm_kv_cache_utilization", Means::kKvUsage},
+    {"nv_trt_llm_request_metrics", Means::kRunning, "request_type", "scheduled"},
+    {"nv_trt_llm_request_metrics", Means::kWaiting, "request_type", "waiting"},
+    {"nv_trt_llm_kv_cache_block_metrics", Means::kKvUsage, "kv_cache_block_type", "fraction"},
+};
+constexpr std::string_view kLoraInfo = "vllm:lora_requests_info";
+
 // The value of lora_requests_info is the time of the observation; the latest series counts, since
 // old ones stay in the text.
 class LoraInfo {
@@ -156,20 +188,26 @@ std::optional<PodState> read_engine_metrics(std::string_view text) {
   LoraInfo loras;
   bool any = false;
   for_each_sample(text, [&](const MetricSample& sample) {
-    if (sample.name == "vllm:num_requests_running") {
-      state.running += to_count(sample.value);
-    } else if (sample.name == "vllm:num_requests_waiting") {
-      state.waiting += to_count(sample.value);
-    } else if (sample.name == "vllm:kv_cache_usage_perc" ||
-               sample.name == "vllm:gpu_cache_usage_perc") {
-      const double usage = std::isnan(sample.value) ? 0.0 : std::clamp(sample.value, 0.0, 1.0);
-      state.kv_usage = std::max(state.kv_usage, usage);
-    } else if (sample.name == "vllm:lora_requests_info") {
+    if (sample.name == kLoraInfo) {
       loras.read(sample, state);
-    } else {
+      any = true;
       return;
     }
+    const auto row = std::ranges::find_if(kRows, [&sample](const Row& wanted) {
+      return sample.name == wanted.name &&
+             (wanted.label.empty() || sample.label(wanted.label) == wanted.value);
+    });
+    if (row == std::end(kRows)) return;
     any = true;
+    switch (row->means) {
+      case Means::kRunning: state.running += to_count(sample.value); break;
+      case Means::kWaiting: state.waiting += to_count(sample.value); break;
+      case Means::kKvUsage: {
+        const double usage = std::isnan(sample.value) ? 0.0 : std::clamp(sample.value, 0.0, 1.0);
+        state.kv_usage = std::max(state.kv_usage, usage);
+        break;
+      }
+    }
   });
   if (!any) return std::nullopt;
   return state;

@@ -23,9 +23,9 @@ struct MetricSample {
 // Timestamps and comments are ignored.
 void for_each_sample(std::string_view text, const std::function<void(const MetricSample&)>& sample);
 
-// Load and adapters of a pod from vLLM's metrics (vllm:num_requests_running, …_waiting,
-// kv_cache_usage_perc and its former name gpu_cache_usage_perc, lora_requests_info), summed over
-// the engines of the pod. Nothing: the text has none of them.
+// Load of a pod, and its adapters, from the metrics of vLLM, SGLang, TensorRT-LLM's server or its
+// backend in Triton, by their names (the table is in the source). Nothing: the text has none of
+// them.
 [[nodiscard]] std::optional<PodState> read_engine_metrics(std::string_view text);
 
 }  // namespace baton::orchestrator
