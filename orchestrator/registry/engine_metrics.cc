@@ -115,7 +115,15 @@ std::vector<std::string> split_names(std::string_view list) {
   return names;
 }
 
-enum class Means : std::uint8_t { kRunning, kWaiting, kKvUsage };
+enum class Means : std::uint8_t {
+  kRunning,
+  kWaiting,
+  kKvUsage,
+  kLoras,
+  kBlockSize,  // tokens, as the value
+  kVllmCache,  // labels with the block size
+  kSglangCache,
+};
 
 // What engines call what we read. Counts add up over the engines and ranks of a pod; of KV in use
 // the fullest counts. Waiting is all that no step computes for yet, so in SGLang's split servers
@@ -131,20 +139,35 @@ constexpr Row kRows[] = {
     {"vllm:num_requests_waiting", Means::kWaiting},
     {"vllm:kv_cache_usage_perc", Means::kKvUsage},
     {"vllm:gpu_cache_usage_perc", Means::kKvUsage},  // until 2025
+    {"vllm:lora_requests_info", Means::kLoras},
+    {"vllm:cache_config_info", Means::kVllmCache},
     {"sglang:num_running_reqs", Means::kRunning},
     {"sglang:num_queue_reqs", Means::kWaiting},
     {"sglang:num_prefill_bootstrap_queue_reqs", Means::kWaiting},
     {"sglang:num_decode_prealloc_queue_reqs", Means::kWaiting},
     {"sglang:num_decode_transfer_queue_reqs", Means::kWaiting},
     {"sglang:token_usage", Means::kKvUsage},
+    {"sglang:cache_config_info", Means::kSglangCache},
     {"trtllm_num_requests_running", Means::kRunning},
     {"trtllm_num_requests_waiting", Means::kWaiting},
     {"trtllm_kv_cache_utilization", Means::kKvUsage},
+    {"trtllm_kv_cache_tokens_per_block", Means::kBlockSize},
     {"nv_trt_llm_request_metrics", Means::kRunning, "request_type", "scheduled"},
     {"nv_trt_llm_request_metrics", Means::kWaiting, "request_type", "waiting"},
     {"nv_trt_llm_kv_cache_block_metrics", Means::kKvUsage, "kv_cache_block_type", "fraction"},
+    {"nv_trt_llm_kv_cache_block_metrics", Means::kBlockSize, "kv_cache_block_type", "tokens_per"},
 };
-constexpr std::string_view kLoraInfo = "vllm:lora_requests_info";
+constexpr std::string_view kStartTime = "process_start_time_seconds";
+
+std::uint64_t to_ms_since_1970(double seconds) {
+  return seconds > 0.0 && seconds < 1e12 ? static_cast<std::uint64_t>(seconds * 1000) : 0;
+}
+
+Tokens number_in(std::string_view text) {
+  std::int64_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return Tokens(std::clamp<std::int64_t>(number, 0, 1 << 20));
+}
 
 // The value of lora_requests_info is the time of the observation; the latest series counts, since
 // old ones stay in the text.
@@ -183,14 +206,14 @@ void for_each_sample(std::string_view text,
   }
 }
 
-std::optional<PodState> read_engine_metrics(std::string_view text) {
-  PodState state;
+std::optional<EngineMetrics> read_engine_metrics(std::string_view text) {
+  EngineMetrics metrics;
+  PodState& state = metrics.state;
   LoraInfo loras;
   bool any = false;
   for_each_sample(text, [&](const MetricSample& sample) {
-    if (sample.name == kLoraInfo) {
-      loras.read(sample, state);
-      any = true;
+    if (sample.name == kStartTime) {
+      metrics.started_at = to_ms_since_1970(sample.value);
       return;
     }
     const auto row = std::ranges::find_if(kRows, [&sample](const Row& wanted) {
@@ -207,10 +230,14 @@ std::optional<PodState> read_engine_metrics(std::string_view text) {
         state.kv_usage = std::max(state.kv_usage, usage);
         break;
       }
+      case Means::kLoras: loras.read(sample, state); break;
+      case Means::kBlockSize: metrics.block_tokens = Tokens(to_count(sample.value)); break;
+      case Means::kVllmCache: metrics.block_tokens = number_in(sample.label("block_size")); break;
+      case Means::kSglangCache: metrics.block_tokens = number_in(sample.label("page_size")); break;
     }
   });
   if (!any) return std::nullopt;
-  return state;
+  return metrics;
 }
 
 }  // namespace baton::orchestrator

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -23,9 +24,16 @@ struct MetricSample {
 // Timestamps and comments are ignored.
 void for_each_sample(std::string_view text, const std::function<void(const MetricSample&)>& sample);
 
-// Load of a pod, and its adapters, from the metrics of vLLM, SGLang, TensorRT-LLM's server or its
-// backend in Triton, by their names (the table is in the source). Nothing: the text has none of
-// them.
-[[nodiscard]] std::optional<PodState> read_engine_metrics(std::string_view text);
+// What a pod's metrics say.
+struct EngineMetrics {
+  PodState state;
+  Tokens block_tokens{0};        // 0: not said
+  std::uint64_t started_at = 0;  // of the process, in ms since 1970; 0: not said
+};
+
+// Load of a pod, its adapters, and what it says of its cache, from the metrics of vLLM, SGLang,
+// TensorRT-LLM's server or its backend in Triton, by their names (the table is in the source).
+// Nothing: the text has none of them.
+[[nodiscard]] std::optional<EngineMetrics> read_engine_metrics(std::string_view text);
 
 }  // namespace baton::orchestrator

@@ -64,6 +64,15 @@ bool same_facts(const EngineFacts& a, const EngineFacts& b) {
          a.max_context == b.max_context && a.bytes_per_token == b.bytes_per_token;
 }
 
+// What engines say in their metrics alone. A look that brought none changes nothing.
+void add_facts_of_metrics(EngineFacts& facts, const std::optional<EngineMetrics>& metrics,
+                          const EngineFacts& before) {
+  if (facts.epoch == 0) facts.epoch = metrics ? metrics->started_at : before.epoch;
+  if (facts.block_tokens.count() == 0) {
+    facts.block_tokens = metrics ? metrics->block_tokens : before.block_tokens;
+  }
+}
+
 }  // namespace
 
 // One pod under watch; shared with the coroutine that watches it.
@@ -227,37 +236,42 @@ Task<bool> PodRegistry::check_pod(WatchPtr watch) {
                                           watch->pod.port, "/health");
   if (!answer || watch->removed) co_return false;
 
-  if (watch->connector != nullptr && !watch->connector->facts_targets().empty()) {
-    std::vector<std::string> bodies;
-    Result<EngineFacts> facts;
-    for (const std::string& target : watch->connector->facts_targets()) {
-      auto body = co_await get_within(watch->timeout, watch->client, watch->pod.host,
-                                      watch->pod.port, target);
-      if (watch->removed) co_return false;
-      if (!body) facts = std::unexpected(body.error());
-      bodies.push_back(std::move(body).value_or(std::string()));
-    }
-    if (facts) facts = watch->connector->read_facts(bodies);
-    if (facts) {
-      take_facts(*watch, std::move(*facts));
-    } else {
-      watch->facts_failures.Increment();
-      if (!watch->facts_known) co_return false;
-    }
-  }
-
   const auto text = co_await get_within(watch->timeout, watch->client, watch->pod.host,
                                         watch->pod.port, "/metrics");
   if (watch->removed) co_return false;
-  auto state = text ? read_engine_metrics(*text) : std::nullopt;
-  if (state) {
-    state->observed_at = Clock::now();
-    watch->state = std::move(*state);
+  auto metrics = text ? read_engine_metrics(*text) : std::nullopt;
+
+  Result<EngineFacts> facts = co_await read_facts(watch);
+  if (watch->removed) co_return false;
+  if (facts) {
+    add_facts_of_metrics(*facts, metrics, watch->pod.facts);
+    take_facts(*watch, std::move(*facts));
+  } else {
+    watch->facts_failures.Increment();
+    if (!watch->facts_known) co_return false;
+  }
+
+  if (metrics) {
+    watch->state = std::move(metrics->state);
+    watch->state.observed_at = Clock::now();
     watch->changed = true;
   } else {
     watch->metrics_failures.Increment();
   }
   co_return true;
+}
+
+Task<Result<EngineFacts>> PodRegistry::read_facts(WatchPtr watch) {
+  if (watch->connector == nullptr) co_return EngineFacts();
+  std::vector<std::string> bodies;
+  for (const std::string& target : watch->connector->facts_targets()) {
+    auto body = co_await get_within(watch->timeout, watch->client, watch->pod.host, watch->pod.port,
+                                    target);
+    if (!body) co_return std::unexpected(body.error());
+    bodies.push_back(std::move(*body));
+  }
+  if (bodies.empty()) co_return EngineFacts();
+  co_return watch->connector->read_facts(bodies);
 }
 
 void PodRegistry::take_facts(Watch& watch, EngineFacts facts) {

@@ -66,6 +66,7 @@ class PodRegistry {
 
   WatchPtr take_or_add(std::vector<WatchPtr>& before, const PoolConfig& pool, const Pod& pod);
   void forget(Watch& watch);
+  [[nodiscard]] adapters::http::Task<Result<EngineFacts>> read_facts(WatchPtr watch);
   void take_facts(Watch& watch, EngineFacts facts);
   void settle(Watch& watch, HealthEvent event);
   bool set_draining(std::string_view pod, bool draining);

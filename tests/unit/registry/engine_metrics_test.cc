@@ -54,7 +54,7 @@ TEST(ForEachSample, SurvivesRandomBytes) {
 }
 
 TEST(ReadEngineMetrics, ReadsVllmNames) {
-  const auto state = read_engine_metrics(
+  const auto metrics = read_engine_metrics(
       "vllm:num_requests_running{engine=\"0\",model_name=\"m\"} 3.0\n"
       "vllm:num_requests_running{engine=\"1\",model_name=\"m\"} 4.0\n"
       "vllm:num_requests_waiting{model_name=\"m\"} 2.0\n"
@@ -65,17 +65,17 @@ TEST(ReadEngineMetrics, ReadsVllmNames) {
       "waiting_lora_adapters=\"law\"} 200\n"
       "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"older\","
       "waiting_lora_adapters=\"\"} 50\n");
-  ASSERT_TRUE(state);
-  EXPECT_EQ(state->running, 7);
-  EXPECT_EQ(state->waiting, 2);
-  EXPECT_DOUBLE_EQ(state->kv_usage, 0.25);
-  EXPECT_THAT(state->running_loras, ElementsAre("sql", "chat"));
-  EXPECT_THAT(state->waiting_loras, ElementsAre("law"));
-  EXPECT_EQ(state->max_loras, 4);
+  ASSERT_TRUE(metrics);
+  EXPECT_EQ(metrics->state.running, 7);
+  EXPECT_EQ(metrics->state.waiting, 2);
+  EXPECT_DOUBLE_EQ(metrics->state.kv_usage, 0.25);
+  EXPECT_THAT(metrics->state.running_loras, ElementsAre("sql", "chat"));
+  EXPECT_THAT(metrics->state.waiting_loras, ElementsAre("law"));
+  EXPECT_EQ(metrics->state.max_loras, 4);
 }
 
 TEST(ReadEngineMetrics, ReadsSglangNamesOverItsRanks) {
-  const auto state = read_engine_metrics(
+  const auto metrics = read_engine_metrics(
       "# TYPE sglang:num_running_reqs gauge\n"
       "sglang:num_running_reqs{engine_type=\"decode\",dp_rank=\"0\",tp_rank=\"0\"} 3.0\n"
       "sglang:num_running_reqs{engine_type=\"decode\",dp_rank=\"1\",tp_rank=\"0\"} 4.0\n"
@@ -85,48 +85,67 @@ TEST(ReadEngineMetrics, ReadsSglangNamesOverItsRanks) {
       "sglang:num_prefill_inflight_queue_reqs{dp_rank=\"0\"} 100.0\n"
       "sglang:token_usage{dp_rank=\"0\"} 0.25\n"
       "sglang:token_usage{dp_rank=\"1\"} 0.75\n");
-  ASSERT_TRUE(state.has_value());
-  EXPECT_EQ(state->running, 7);
-  EXPECT_EQ(state->waiting, 8);
-  EXPECT_DOUBLE_EQ(state->kv_usage, 0.75);
+  ASSERT_TRUE(metrics.has_value());
+  EXPECT_EQ(metrics->state.running, 7);
+  EXPECT_EQ(metrics->state.waiting, 8);
+  EXPECT_DOUBLE_EQ(metrics->state.kv_usage, 0.75);
 }
 
 TEST(ReadEngineMetrics, ReadsTensorRtLlmNames) {
-  const auto state = read_engine_metrics(
+  const auto metrics = read_engine_metrics(
       "trtllm_num_requests_running{model_name=\"m\"} 6\n"
       "trtllm_num_requests_waiting{model_name=\"m\"} 2\n"
       "trtllm_kv_cache_utilization{model_name=\"m\"} 0.5\n");
-  ASSERT_TRUE(state.has_value());
-  EXPECT_EQ(state->running, 6);
-  EXPECT_EQ(state->waiting, 2);
-  EXPECT_DOUBLE_EQ(state->kv_usage, 0.5);
+  ASSERT_TRUE(metrics.has_value());
+  EXPECT_EQ(metrics->state.running, 6);
+  EXPECT_EQ(metrics->state.waiting, 2);
+  EXPECT_DOUBLE_EQ(metrics->state.kv_usage, 0.5);
 }
 
 TEST(ReadEngineMetrics, ReadsTritonsKindsOfRequestsApart) {
-  const auto state = read_engine_metrics(
+  const auto metrics = read_engine_metrics(
       "nv_trt_llm_request_metrics{model=\"m\",request_type=\"waiting\",version=\"1\"} 1\n"
       "nv_trt_llm_request_metrics{model=\"m\",request_type=\"scheduled\",version=\"1\"} 4\n"
       "nv_trt_llm_request_metrics{model=\"m\",request_type=\"max\",version=\"1\"} 512\n"
       "nv_trt_llm_request_metrics{model=\"m\",request_type=\"active\",version=\"1\"} 5\n"
       "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\",model=\"m\"} 6239\n"
       "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"m\"} 0.125\n");
-  ASSERT_TRUE(state.has_value());
-  EXPECT_EQ(state->running, 4);
-  EXPECT_EQ(state->waiting, 1);
-  EXPECT_DOUBLE_EQ(state->kv_usage, 0.125);
+  ASSERT_TRUE(metrics.has_value());
+  EXPECT_EQ(metrics->state.running, 4);
+  EXPECT_EQ(metrics->state.waiting, 1);
+  EXPECT_DOUBLE_EQ(metrics->state.kv_usage, 0.125);
+}
+
+TEST(ReadEngineMetrics, ReadsTheBlockSizeAndTheStartOfTheProcess) {
+  const auto block = [](const std::string& line) {
+    const auto metrics = read_engine_metrics("vllm:num_requests_running 0\n" + line);
+    return metrics ? metrics->block_tokens : Tokens(-1);
+  };
+  EXPECT_EQ(block(""), Tokens(0));
+  EXPECT_EQ(block("vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"9\"} 1\n"),
+            Tokens(16));
+  EXPECT_EQ(block("vllm:cache_config_info{block_size=\"None\"} 1\n"), Tokens(0));
+  EXPECT_EQ(block("sglang:cache_config_info{page_size=\"64\",num_pages=\"9\"} 1\n"), Tokens(64));
+  EXPECT_EQ(block("trtllm_kv_cache_tokens_per_block 32\n"), Tokens(32));
+  EXPECT_EQ(block("nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"tokens_per\"} 64\n"),
+            Tokens(64));
+  const auto metrics = read_engine_metrics(
+      "process_start_time_seconds 1.79570493599e+09\nvllm:num_requests_running 0\n");
+  ASSERT_TRUE(metrics.has_value());
+  EXPECT_EQ(metrics->started_at, 1'795'704'935'990U);
 }
 
 TEST(ReadEngineMetrics, KeepsHostileValuesInRange) {
-  const auto state = read_engine_metrics(
+  const auto metrics = read_engine_metrics(
       "vllm:num_requests_running 1e308\nvllm:num_requests_waiting -5\n"
       "vllm:gpu_cache_usage_perc NaN\n"
       "vllm:lora_requests_info{max_lora=\"99999999999999\",running_lora_adapters=\",, ,\"} NaN\n");
-  ASSERT_TRUE(state);
-  EXPECT_EQ(state->running, 1'000'000'000);
-  EXPECT_EQ(state->waiting, 0);
-  EXPECT_EQ(state->kv_usage, 0.0);
-  EXPECT_THAT(state->running_loras, IsEmpty());
-  EXPECT_EQ(state->max_loras, 0);
+  ASSERT_TRUE(metrics);
+  EXPECT_EQ(metrics->state.running, 1'000'000'000);
+  EXPECT_EQ(metrics->state.waiting, 0);
+  EXPECT_EQ(metrics->state.kv_usage, 0.0);
+  EXPECT_THAT(metrics->state.running_loras, IsEmpty());
+  EXPECT_EQ(metrics->state.max_loras, 0);
 }
 
 TEST(ReadEngineMetrics, SaysWhenThereIsNothing) {
