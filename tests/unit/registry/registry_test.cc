@@ -44,6 +44,10 @@ class FakePod {
               R"(,"engine_version":"test","model_hash":"m","layout_hash":"00000000000000ff",)"
               R"("kv_address":"127.0.0.1:1","block_tokens":64,"max_context":4096,)"
               R"("bytes_per_token":2048,"role":"both","max_running":16,"loras":[]})");
+    } else if (path == "/version") {
+      co_await exchange.send(200, {}, R"({"version":"0.32.0"})");
+    } else if (path == "/v1/models") {
+      co_await exchange.send(200, {}, R"({"data":[{"id":"m","max_model_len":2048}]})");
     } else {
       co_await exchange.send(200, {}, metrics);
     }
@@ -119,6 +123,32 @@ TEST_F(RegistryTest, LearnsHealthFactsAndLoad) {
   EXPECT_EQ(entry(1).state.running, 3);
   EXPECT_TRUE(entry(1).state.observed_at);
   EXPECT_NE(entry(0).index, entry(1).index);
+}
+
+TEST_F(RegistryTest, LearnsOfVllmByItsOwnEndpoints) {
+  const std::string load = "vllm:num_requests_running 0\n";
+  const std::string block = "vllm:cache_config_info{block_size=\"16\"} 1\n";
+  decode_.metrics = load + block + "process_start_time_seconds 1000\n";
+  auto vllm = config();
+  vllm->pools[0].connector = "vllm-nixl";
+  registry_->apply(vllm);
+  run_until_ready();
+  EXPECT_EQ(entry(1).pod.facts.engine_version, "vLLM 0.32.0");
+  EXPECT_EQ(entry(1).pod.facts.max_context, Tokens(2048));
+  EXPECT_EQ(entry(1).pod.facts.block_tokens, Tokens(16));
+  EXPECT_EQ(entry(1).pod.facts.epoch, 1'000'000U);
+
+  const auto restarts = [this] {
+    return metrics_.expose().find("\nbaton_pod_restarts_total{pod=\"d\",pool=\"pool\"} 1\n") !=
+           std::string::npos;
+  };
+  decode_.metrics = "nothing";  // no restart is seen in metrics that did not come
+  run_until([this] { return entry(1).state.observed_at < Clock::now() - milliseconds(150); });
+  EXPECT_EQ(entry(1).pod.facts.epoch, 1'000'000U);
+  EXPECT_FALSE(restarts());
+  decode_.metrics = load + block + "process_start_time_seconds 2000\n";
+  run_until([this] { return entry(1).pod.facts.epoch == 2'000'000U; });
+  EXPECT_TRUE(restarts());
 }
 
 TEST_F(RegistryTest, EjectsAndTakesBack) {
