@@ -60,7 +60,7 @@ struct Offer {
 Result<Offer> read_offer(std::string_view body) {
   const auto fields = JsonFields::scan(body, kMaxDepth);
   if (!fields) {
-    return fail(ErrorCode::kUpstream, Stage::kPrefill, "the prefill answer is no JSON object",
+    return fail(ErrorCode::kUpstream, Stage::kHandoff, "the prefill answer is no JSON object",
                 true);
   }
   Offer offer;

@@ -131,7 +131,7 @@ TEST_F(VllmNixlTest, BlocksThatCannotBeThePromptsNeverReachADecodePod) {
   }
   const auto broken = decode("{");
   ASSERT_FALSE(broken.has_value());
-  EXPECT_EQ(broken.error().stage, Stage::kPrefill);
+  EXPECT_EQ(broken.error().stage, Stage::kHandoff);
 }
 
 TEST_F(VllmNixlTest, AnotherPromptsBlocksAreSeenByTheirTokens) {
