@@ -277,7 +277,8 @@ const ObjectSpec& pool_spec() {
           .field("aliases", FieldKind::kTextList, &PoolConfig::aliases,
                  "Further model names that mean the same.")
           .field("connector", FieldKind::kChoice, &PoolConfig::connector,
-                 "The hand-off protocol that the pods speak: `baton` is that of `baton pod`, `vllm-nixl` "
+                 "The hand-off protocol that the pods speak: `baton` is that of `baton pod`, "
+                 "`vllm-nixl` "
                  "that of vLLM with its NixlConnector, and with `plain` nothing is handed over.")
           .choices(adapters::connector_names())
           .field(
