@@ -32,8 +32,12 @@ std::string target_of(Api api) {
   return api == Api::kChat ? "/v1/chat/completions" : "/v1/completions";
 }
 
-void set_model(JsonPatch& patch, const HandoffKey& key) {
+LegRequest patched_leg(const OpenAiRequest& request, const HandoffKey& key, JsonPatch patch) {
   if (!key.served_model.empty()) patch.set("model", json_quote(key.served_model));
+  LegRequest leg;
+  leg.target = target_of(request.api);
+  leg.body = patch.apply(request.body, request.fields);
+  return leg;
 }
 
 void limit_to_prefill(JsonPatch& patch, const OpenAiRequest& request) {
@@ -46,15 +50,10 @@ void limit_to_prefill(JsonPatch& patch, const OpenAiRequest& request) {
 }
 
 LegRequest client_leg(const OpenAiRequest& request, const HandoffKey& key) {
+  if (!key.served_model.empty()) return patched_leg(request, key, {});
   LegRequest leg;
   leg.target = target_of(request.api);
-  if (key.served_model.empty()) {
-    leg.body = request.body;
-    return leg;
-  }
-  JsonPatch patch;
-  set_model(patch, key);
-  leg.body = patch.apply(request.body, request.fields);
+  leg.body = request.body;
   return leg;
 }
 
@@ -67,23 +66,26 @@ std::string refuses_handoff(const OpenAiRequest& request) {
   return {};
 }
 
-Error read_openai_error(unsigned status, std::string_view body, Stage leg) {
+nlohmann::json error_in(std::string_view body) {
+  auto parsed = nlohmann::json::parse(body, nullptr, false);
+  if (!parsed.is_object()) return nullptr;
+  const auto found = parsed.find("error");
+  if (found == parsed.end() || !found->is_object()) return nullptr;
+  return std::move(*found);
+}
+
+Error read_openai_error(unsigned status, const nlohmann::json& said, Stage leg) {
   Error error;
   error.stage = leg;
   error.code = code_from_status(status);
   // Without a word from the pod: its own trouble (5xx, overload) may not be another pod's.
   error.retryable = status >= 500 || status < 400 || status == 408 || status == 429;
-  error.message = "status " + std::to_string(status);
-  const auto parsed = nlohmann::json::parse(body, nullptr, false);
-  if (!parsed.is_object()) return error;
-  const auto found = parsed.find("error");
-  if (found == parsed.end() || !found->is_object()) return error;
-  const auto text = [&found](const char* key) {
-    const auto member = found->find(key);
-    return member != found->end() && member->is_string() ? member->get<std::string>()
-                                                         : std::string();
+  const auto text = [&said](const char* key) {
+    const auto member = said.find(key);
+    return member != said.end() && member->is_string() ? member->get<std::string>() : std::string();
   };
-  if (std::string message = text("message"); !message.empty()) error.message = std::move(message);
+  error.message = text("message");
+  if (error.message.empty()) error.message = "status " + std::to_string(status);
   error.param = text("param");
   return error;
 }

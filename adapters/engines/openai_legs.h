@@ -1,5 +1,6 @@
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -13,20 +14,23 @@ inline constexpr std::string_view kTransferParams = "kv_transfer_params";
 
 [[nodiscard]] std::string target_of(Api api);
 
-// Names the model as the pods do, where that is not as the client did.
-void set_model(JsonPatch& patch, const HandoffKey& key);
+// The client's request with changes, under the name that the pods have for the model.
+[[nodiscard]] LegRequest patched_leg(const OpenAiRequest& request, const HandoffKey& key,
+                                     JsonPatch patch);
 
 // Makes a prefill leg of a request: one token, no stream, and nothing that contradicts that.
 void limit_to_prefill(JsonPatch& patch, const OpenAiRequest& request);
 
-// The client's request for another model name, else byte for byte as it came.
+// The same without changes: byte for byte as it came, but for the model's name.
 [[nodiscard]] LegRequest client_leg(const OpenAiRequest& request, const HandoffKey& key);
 
 // Why a prompt's KV cannot be handed over by any engine: it would have to go to several readers, or
 // the decode pod would have to tell what only prefill knows. Empty: it can.
 [[nodiscard]] std::string refuses_handoff(const OpenAiRequest& request);
 
-// An error answer in OpenAI's shape, or whatever the status says. Its stage is the leg's.
-[[nodiscard]] Error read_openai_error(unsigned status, std::string_view body, Stage leg);
+// The object `error` of an answer; null where it has none.
+[[nodiscard]] nlohmann::json error_in(std::string_view body);
+// What that says, or the status where it says nothing. The stage is the leg's.
+[[nodiscard]] Error read_openai_error(unsigned status, const nlohmann::json& said, Stage leg);
 
 }  // namespace baton::adapters

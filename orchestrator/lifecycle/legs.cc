@@ -33,8 +33,12 @@ Task<bool> read_first_event(Leg& leg, http::ClientExchange& answer) {
       leg.error = std::move(piece.error());
       co_return false;
     }
-    if (piece->empty() || static_cast<std::int64_t>(leg.begun.size()) > kWholeAnswer.count()) {
-      leg.error = Error{ErrorCode::kUpstream, leg.stage, "the stream ended without an event", true};
+    const bool too_long = static_cast<std::int64_t>(leg.begun.size()) > kWholeAnswer.count();
+    if (piece->empty() || too_long) {
+      leg.error = Error{
+          ErrorCode::kUpstream, leg.stage,
+          too_long ? "the stream's first event is too long" : "the stream ended without an event",
+          true};
       co_return false;
     }
     watch.feed(*piece);

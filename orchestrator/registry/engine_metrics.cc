@@ -120,9 +120,7 @@ enum class Means : std::uint8_t {
   kWaiting,
   kKvUsage,
   kLoras,
-  kBlockSize,  // tokens, as the value
-  kVllmCache,  // labels with the block size
-  kSglangCache,
+  kBlockSize,  // in tokens
 };
 
 // What engines call what we read. Counts add up over the engines and ranks of a pod; of KV in use
@@ -133,6 +131,7 @@ struct Row {
   Means means;
   std::string_view label{};  // empty: whatever labels
   std::string_view value{};
+  std::string_view number_in{};  // the label that holds the figure; empty: it is the sample's value
 };
 constexpr Row kRows[] = {
     {"vllm:num_requests_running", Means::kRunning},
@@ -140,14 +139,14 @@ constexpr Row kRows[] = {
     {"vllm:kv_cache_usage_perc", Means::kKvUsage},
     {"vllm:gpu_cache_usage_perc", Means::kKvUsage},  // until 2025
     {"vllm:lora_requests_info", Means::kLoras},
-    {"vllm:cache_config_info", Means::kVllmCache},
+    {"vllm:cache_config_info", Means::kBlockSize, {}, {}, "block_size"},
     {"sglang:num_running_reqs", Means::kRunning},
     {"sglang:num_queue_reqs", Means::kWaiting},
     {"sglang:num_prefill_bootstrap_queue_reqs", Means::kWaiting},
     {"sglang:num_decode_prealloc_queue_reqs", Means::kWaiting},
     {"sglang:num_decode_transfer_queue_reqs", Means::kWaiting},
     {"sglang:token_usage", Means::kKvUsage},
-    {"sglang:cache_config_info", Means::kSglangCache},
+    {"sglang:cache_config_info", Means::kBlockSize, {}, {}, "page_size"},
     {"trtllm_num_requests_running", Means::kRunning},
     {"trtllm_num_requests_waiting", Means::kWaiting},
     {"trtllm_kv_cache_utilization", Means::kKvUsage},
@@ -163,10 +162,10 @@ std::uint64_t to_ms_since_1970(double seconds) {
   return seconds > 0.0 && seconds < 1e12 ? static_cast<std::uint64_t>(seconds * 1000) : 0;
 }
 
-Tokens number_in(std::string_view text) {
+int count_in(std::string_view text) {
   std::int64_t number = 0;
   std::from_chars(text.data(), text.data() + text.size(), number);
-  return Tokens(std::clamp<std::int64_t>(number, 0, 1 << 20));
+  return to_count(static_cast<double>(number));
 }
 
 // The value of lora_requests_info is the time of the observation; the latest series counts, since
@@ -231,9 +230,11 @@ std::optional<EngineMetrics> read_engine_metrics(std::string_view text) {
         break;
       }
       case Means::kLoras: loras.read(sample, state); break;
-      case Means::kBlockSize: metrics.block_tokens = Tokens(to_count(sample.value)); break;
-      case Means::kVllmCache: metrics.block_tokens = number_in(sample.label("block_size")); break;
-      case Means::kSglangCache: metrics.block_tokens = number_in(sample.label("page_size")); break;
+      case Means::kBlockSize:
+        metrics.block_tokens =
+            Tokens(row->number_in.empty() ? to_count(sample.value)
+                                          : count_in(sample.label(row->number_in)));
+        break;
     }
   });
   if (!any) return std::nullopt;

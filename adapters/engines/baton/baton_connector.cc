@@ -57,13 +57,9 @@ std::string BatonConnector::refuses_split(const OpenAiRequest& request) const {
 Result<LegRequest> BatonConnector::prefill_leg(const OpenAiRequest& request, const Plan&,
                                                const HandoffKey& key) const {
   JsonPatch patch;
-  set_model(patch, key);
   patch.set(kTransferParams, producer_params(key));
   limit_to_prefill(patch, request);
-  LegRequest leg;
-  leg.target = target_of(request.api);
-  leg.body = patch.apply(request.body, request.fields);
-  return leg;
+  return patched_leg(request, key, std::move(patch));
 }
 
 Result<LegRequest> BatonConnector::decode_leg(const OpenAiRequest& request, const Plan& plan,
@@ -75,12 +71,8 @@ Result<LegRequest> BatonConnector::decode_leg(const OpenAiRequest& request, cons
                 "pod " + plan.prefill->pod.name + " has told no hand-off address", true);
   }
   JsonPatch patch;
-  set_model(patch, key);
   patch.set(kTransferParams, consumer_params(source, key));
-  LegRequest leg;
-  leg.target = target_of(request.api);
-  leg.body = patch.apply(request.body, request.fields);
-  return leg;
+  return patched_leg(request, key, std::move(patch));
 }
 
 LegAction BatonConnector::on_leg_failure(const Error& error) const {
@@ -104,20 +96,16 @@ std::optional<Release> BatonConnector::release(const Plan&, const HandoffKey& ke
 }
 
 Error BatonConnector::read_error(unsigned status, std::string_view body, Stage leg) const {
-  Error error = read_openai_error(status, body, leg);
-  const auto parsed = nlohmann::json::parse(body, nullptr, false);
-  if (!parsed.is_object()) return error;
-  const auto found = parsed.find("error");
-  if (found == parsed.end() || !found->is_object()) return error;
-  if (const auto stage = stage_from_name(text_of(*found, "stage"));
+  const nlohmann::json said = error_in(body);
+  Error error = read_openai_error(status, said, leg);
+  if (!said.is_object()) return error;
+  if (const auto stage = stage_from_name(text_of(said, "stage"));
       stage && *stage != Stage::kRouter) {
     error.stage = *stage;
   }
-  if (const auto code = code_from_name(text_of(*found, "code"))) error.code = *code;
-  const auto retryable = found->find("retryable");
-  if (retryable != found->end() && retryable->is_boolean()) {
-    error.retryable = retryable->get<bool>();
-  }
+  if (const auto code = code_from_name(text_of(said, "code"))) error.code = *code;
+  const auto retryable = said.find("retryable");
+  if (retryable != said.end() && retryable->is_boolean()) error.retryable = retryable->get<bool>();
   return error;
 }
 

@@ -1,5 +1,7 @@
 #include "adapters/engines/plain/plain_connector.h"
 
+#include <nlohmann/json.hpp>
+
 #include "adapters/engines/openai_legs.h"
 
 namespace baton::adapters {
@@ -23,7 +25,7 @@ LegAction PlainConnector::on_leg_failure(const Error& error) const {
 }
 
 Error PlainConnector::read_error(unsigned status, std::string_view body, Stage leg) const {
-  return read_openai_error(status, body, leg);
+  return read_openai_error(status, error_in(body), leg);
 }
 
 }  // namespace baton::adapters

@@ -7,7 +7,6 @@
 #include <optional>
 
 #include "adapters/engines/openai_legs.h"
-#include "core/json_cursor.h"
 
 namespace baton::adapters {
 namespace {
@@ -114,14 +113,10 @@ std::string VllmNixlConnector::refuses_split(const OpenAiRequest& request) const
 Result<LegRequest> VllmNixlConnector::prefill_leg(const OpenAiRequest& request, const Plan&,
                                                   const HandoffKey& key) const {
   JsonPatch patch;
-  set_model(patch, key);
   limit_to_prefill(patch, request);
   patch.set("max_tokens", "1");
   patch.set(kTransferParams, kProducer);
-  LegRequest leg;
-  leg.target = target_of(request.api);
-  leg.body = patch.apply(request.body, request.fields);
-  return leg;
+  return patched_leg(request, key, std::move(patch));
 }
 
 Result<LegRequest> VllmNixlConnector::decode_leg(const OpenAiRequest& request, const Plan& plan,
@@ -139,12 +134,8 @@ Result<LegRequest> VllmNixlConnector::decode_leg(const OpenAiRequest& request, c
     return std::unexpected(good.error());
   }
   JsonPatch patch;
-  set_model(patch, key);
   patch.set(kTransferParams, offer->params);
-  LegRequest leg;
-  leg.target = target_of(request.api);
-  leg.body = patch.apply(request.body, request.fields);
-  return leg;
+  return patched_leg(request, key, std::move(patch));
 }
 
 LegAction VllmNixlConnector::on_leg_failure(const Error& error) const {
@@ -167,7 +158,7 @@ std::optional<Release> VllmNixlConnector::release(const Plan& plan, const Handof
 }
 
 Error VllmNixlConnector::read_error(unsigned status, std::string_view body, Stage leg) const {
-  Error error = read_openai_error(status, body, leg);
+  Error error = read_openai_error(status, error_in(body), leg);
   // The engine's word for a pull that failed, too.
   if (leg == Stage::kDecode && status == 500) error.stage = Stage::kHandoff;
   return error;

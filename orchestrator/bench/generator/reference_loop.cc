@@ -75,6 +75,10 @@ Result<std::unique_ptr<ReferenceLoop>> ReferenceLoop::listen(const ReferenceOpti
   ::freeaddrinfo(found);
   if (listener < 0) return cannot(std::system_category().message(-listener));
   const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  if (epoll < 0) {
+    ::close(listener);
+    return cannot(std::system_category().message(errno));
+  }
   watch(epoll, listener, EPOLLIN, kListener);
   return std::make_unique<ReferenceLoop>(options, epoll, listener);
 }
@@ -177,7 +181,8 @@ void ReferenceLoop::read_requests(Connection& connection, std::string_view fresh
   std::string_view input = fresh;
   if (!connection.unread.empty()) input = connection.unread.append(fresh);
   bool more = true;
-  while (more && connection.fd >= 0 && !connection.answering && !input.empty()) {
+  while (more && connection.fd >= 0 && !connection.answering && !connection.closing &&
+         !input.empty()) {
     const std::size_t taken = connection.reader.take(input);
     input.remove_prefix(taken);
     const State state = connection.reader.state();
@@ -282,8 +287,11 @@ void ReferenceLoop::send(Connection& connection, std::string_view bytes) {
     return;
   }
   const std::size_t done = sent < 0 ? 0 : static_cast<std::size_t>(sent);
-  if (done < bytes.size()) connection.unsent = bytes.substr(done);
-  if (connection.closing) flush(connection);
+  if (done < bytes.size()) {
+    connection.unsent = bytes.substr(done);
+  } else if (connection.closing) {
+    close(connection);
+  }
 }
 
 void ReferenceLoop::flush(Connection& connection) {

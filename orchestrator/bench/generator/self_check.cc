@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "orchestrator/bench/generator/nearest_rank.h"
 #include "orchestrator/bench/generator/own_core.h"
 #include "orchestrator/bench/generator/reference_server.h"
 #include "orchestrator/bench/generator/runner.h"
@@ -139,15 +140,6 @@ Result<CapacityCheck> check_capacity(const OwnCore& core, const SelfCheckOptions
 double mean(const std::vector<double>& values) {
   if (values.empty()) return 0;
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
-
-// Nearest rank. `values` is reordered.
-double p99(std::vector<double>& values) {
-  if (values.empty()) return 0;
-  const auto rank =
-      static_cast<std::ptrdiff_t>(std::ceil(0.99 * static_cast<double>(values.size())) - 1);
-  std::nth_element(values.begin(), values.begin() + rank, values.end());
-  return values[static_cast<std::size_t>(rank)];
 }
 
 // Streams at a rate, Poisson.

@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+
+#include "orchestrator/bench/generator/nearest_rank.h"
 
 namespace baton::orchestrator::bench {
 namespace {
@@ -22,11 +23,7 @@ double cpu_share(const GeneratorStats& generator) {
 
 double send_lag_p99_ms(const GeneratorStats& generator) {
   std::vector<float> lag = generator.send_lag_ms;
-  if (lag.empty()) return 0;
-  const auto rank = std::ceil(0.99 * static_cast<double>(lag.size()));
-  const auto at = lag.begin() + static_cast<std::ptrdiff_t>(rank) - 1;
-  std::ranges::nth_element(lag, at);
-  return *at;
+  return p99(lag);
 }
 
 std::vector<std::string> unsound_reasons(const GeneratorStats& generator, double median_ttft_ms,

@@ -3,9 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
 #include <boost/asio/use_future.hpp>
+#include <boost/asio/write.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -120,6 +124,26 @@ TEST(ReferenceServer, APromptSetsItsOwnTimes) {
   ASSERT_EQ(truth.size(), 1u);
   EXPECT_EQ(truth[0].id, 3);
   EXPECT_EQ(truth[0].tokens.size(), 2u);
+}
+
+// More than the sockets hold, to a client that reads late and wants the connection closed.
+TEST(ReferenceServer, ClosesOnceASlowReaderHasAll) {
+  const auto server = start();
+  boost::asio::io_context io;
+  boost::asio::ip::tcp::socket socket(io);
+  socket.connect({boost::asio::ip::make_address("127.0.0.1"), server->port()});
+  const std::string body = R"({"prompt":"x","stream":true,"max_tokens":100000})";
+  boost::asio::write(socket, boost::asio::buffer(
+                                 "POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+                                 "content-length: " +
+                                 std::to_string(body.size()) + "\r\n\r\n" + body));
+  while (server->requests() == 0) std::this_thread::yield();
+  std::string answer;
+  boost::system::error_code ec;
+  boost::asio::read(socket, boost::asio::dynamic_buffer(answer), ec);
+  EXPECT_EQ(ec, boost::asio::error::eof);
+  EXPECT_GT(answer.size(), 10'000'000U);
+  EXPECT_TRUE(answer.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n"));
 }
 
 TEST(ReferenceServer, StopEndsWhatIsOpen) {

@@ -74,46 +74,44 @@ TEST(ReadEngineMetrics, ReadsVllmNames) {
   EXPECT_EQ(metrics->state.max_loras, 4);
 }
 
-TEST(ReadEngineMetrics, ReadsSglangNamesOverItsRanks) {
-  const auto metrics = read_engine_metrics(
-      "# TYPE sglang:num_running_reqs gauge\n"
-      "sglang:num_running_reqs{engine_type=\"decode\",dp_rank=\"0\",tp_rank=\"0\"} 3.0\n"
-      "sglang:num_running_reqs{engine_type=\"decode\",dp_rank=\"1\",tp_rank=\"0\"} 4.0\n"
-      "sglang:num_queue_reqs{dp_rank=\"0\"} 1.0\n"
-      "sglang:num_decode_prealloc_queue_reqs{dp_rank=\"0\"} 2.0\n"
-      "sglang:num_decode_transfer_queue_reqs{dp_rank=\"0\"} 5.0\n"
-      "sglang:num_prefill_inflight_queue_reqs{dp_rank=\"0\"} 100.0\n"
-      "sglang:token_usage{dp_rank=\"0\"} 0.25\n"
-      "sglang:token_usage{dp_rank=\"1\"} 0.75\n");
-  ASSERT_TRUE(metrics.has_value());
-  EXPECT_EQ(metrics->state.running, 7);
-  EXPECT_EQ(metrics->state.waiting, 8);
-  EXPECT_DOUBLE_EQ(metrics->state.kv_usage, 0.75);
-}
+struct EngineCase {
+  const char* text;
+  int running, waiting;
+  double kv_usage;
+};
+// SGLang over its ranks, TensorRT-LLM's server, and Triton, which tells kinds of requests apart.
+constexpr EngineCase kEngines[] = {
+    {"# TYPE sglang:num_running_reqs gauge\n"
+     "sglang:num_running_reqs{engine_type=\"decode\",dp_rank=\"0\",tp_rank=\"0\"} 3.0\n"
+     "sglang:num_running_reqs{engine_type=\"decode\",dp_rank=\"1\",tp_rank=\"0\"} 4.0\n"
+     "sglang:num_queue_reqs{dp_rank=\"0\"} 1.0\n"
+     "sglang:num_decode_prealloc_queue_reqs{dp_rank=\"0\"} 2.0\n"
+     "sglang:num_decode_transfer_queue_reqs{dp_rank=\"0\"} 5.0\n"
+     "sglang:num_prefill_inflight_queue_reqs{dp_rank=\"0\"} 100.0\n"
+     "sglang:token_usage{dp_rank=\"0\"} 0.25\n"
+     "sglang:token_usage{dp_rank=\"1\"} 0.75\n",
+     7, 8, 0.75},
+    {"trtllm_num_requests_running{model_name=\"m\"} 6\n"
+     "trtllm_num_requests_waiting{model_name=\"m\"} 2\n"
+     "trtllm_kv_cache_utilization{model_name=\"m\"} 0.5\n",
+     6, 2, 0.5},
+    {"nv_trt_llm_request_metrics{model=\"m\",request_type=\"waiting\",version=\"1\"} 1\n"
+     "nv_trt_llm_request_metrics{model=\"m\",request_type=\"scheduled\",version=\"1\"} 4\n"
+     "nv_trt_llm_request_metrics{model=\"m\",request_type=\"max\",version=\"1\"} 512\n"
+     "nv_trt_llm_request_metrics{model=\"m\",request_type=\"active\",version=\"1\"} 5\n"
+     "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\",model=\"m\"} 6239\n"
+     "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"m\"} 0.125\n",
+     4, 1, 0.125},
+};
 
-TEST(ReadEngineMetrics, ReadsTensorRtLlmNames) {
-  const auto metrics = read_engine_metrics(
-      "trtllm_num_requests_running{model_name=\"m\"} 6\n"
-      "trtllm_num_requests_waiting{model_name=\"m\"} 2\n"
-      "trtllm_kv_cache_utilization{model_name=\"m\"} 0.5\n");
-  ASSERT_TRUE(metrics.has_value());
-  EXPECT_EQ(metrics->state.running, 6);
-  EXPECT_EQ(metrics->state.waiting, 2);
-  EXPECT_DOUBLE_EQ(metrics->state.kv_usage, 0.5);
-}
-
-TEST(ReadEngineMetrics, ReadsTritonsKindsOfRequestsApart) {
-  const auto metrics = read_engine_metrics(
-      "nv_trt_llm_request_metrics{model=\"m\",request_type=\"waiting\",version=\"1\"} 1\n"
-      "nv_trt_llm_request_metrics{model=\"m\",request_type=\"scheduled\",version=\"1\"} 4\n"
-      "nv_trt_llm_request_metrics{model=\"m\",request_type=\"max\",version=\"1\"} 512\n"
-      "nv_trt_llm_request_metrics{model=\"m\",request_type=\"active\",version=\"1\"} 5\n"
-      "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\",model=\"m\"} 6239\n"
-      "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"m\"} 0.125\n");
-  ASSERT_TRUE(metrics.has_value());
-  EXPECT_EQ(metrics->state.running, 4);
-  EXPECT_EQ(metrics->state.waiting, 1);
-  EXPECT_DOUBLE_EQ(metrics->state.kv_usage, 0.125);
+TEST(ReadEngineMetrics, ReadsTheNamesOfOtherEngines) {
+  for (const EngineCase& engine : kEngines) {
+    const auto metrics = read_engine_metrics(engine.text);
+    ASSERT_TRUE(metrics.has_value()) << engine.text;
+    EXPECT_EQ(metrics->state.running, engine.running) << engine.text;
+    EXPECT_EQ(metrics->state.waiting, engine.waiting) << engine.text;
+    EXPECT_DOUBLE_EQ(metrics->state.kv_usage, engine.kv_usage) << engine.text;
+  }
 }
 
 TEST(ReadEngineMetrics, ReadsTheBlockSizeAndTheStartOfTheProcess) {
