@@ -32,6 +32,8 @@ struct EngineFacts {
   Tokens block_tokens{0};  // tokens in one KV block; 0: unknown
   Tokens max_context{0};   // longest prompt plus answer; 0: unknown
   Bytes bytes_per_token{0};
+  int tensor_parallel = 0;  // ranks that hold a share of each block; 0: unknown
+  bool operator==(const EngineFacts&) const = default;
 };
 
 // One running model server: identity and address. Immutable once in a snapshot.
@@ -42,7 +44,8 @@ struct Pod {
   std::uint16_t port = 0;
   Role role = Role::kBoth;
   std::map<std::string, std::string> labels;
-  int max_running = 64;  // requests that the router lets run on it at once
+  int max_running = 64;                 // requests that the router lets run on it at once
+  std::uint16_t bootstrap_port = 8998;  // where engines find each other, if theirs is fixed before
   EngineFacts facts;
 };
 

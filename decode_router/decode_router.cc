@@ -33,7 +33,9 @@ Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
 
 std::vector<PlanCandidate> shortlist(const PickRequest& request, const Snapshot& snapshot,
                                      const Picking& picking, TimePoint now) {
-  return shortlist_by({can_decode, score_pod}, request, snapshot, picking, now);
+  const auto does_both = [](Role role) { return role == Role::kBoth; };
+  const bool both = request.whole && request.decode_needs_handoff;
+  return shortlist_by({both ? +does_both : can_decode, score_pod}, request, snapshot, picking, now);
 }
 
 }  // namespace baton::decode

@@ -46,6 +46,19 @@ struct PrefillResponse {
   std::string body;
 };
 
+// An answer that the router gives the client itself.
+struct WholeAnswer {
+  std::string content_type;
+  std::string body;
+};
+
+// A GET that discovery makes.
+struct FactsTarget {
+  std::string target;
+  std::uint16_t port = 0;  // 0: that of the pod's API
+  bool operator==(const FactsTarget&) const = default;
+};
+
 // What a failed leg means for the rest of the request.
 enum class LegAction : std::uint8_t {
   kRetryPrefill,  // another prefill pod, a new hand-off; the decode leg is cancelled
@@ -57,6 +70,8 @@ enum class LegAction : std::uint8_t {
 // What one hand-off needs; made anew for each pair of legs that share blocks.
 struct HandoffKey {
   TransferId transfer_id;
+  // The same for protocols that number their hand-offs: 63 random bits.
+  [[nodiscard]] std::uint64_t number() const { return transfer_id.low() >> 1; }
   std::string request_id;
   std::string served_model;  // what the pods call the model; empty: as the client named it
 };
@@ -72,6 +87,9 @@ class Connector {
   // Why this request cannot be split (n > 1, prompt arrays, …); empty: it can.
   [[nodiscard]] virtual std::string refuses_split(const OpenAiRequest& request) const = 0;
 
+  // Pods of the role `decode` compute no prompts: what is not split goes to pods that do both.
+  [[nodiscard]] virtual bool decode_needs_handoff() const { return false; }
+
   [[nodiscard]] virtual Result<LegRequest> prefill_leg(const OpenAiRequest& request,
                                                        const Plan& plan,
                                                        const HandoffKey& key) const = 0;
@@ -79,6 +97,26 @@ class Connector {
   [[nodiscard]] virtual Result<LegRequest> decode_leg(const OpenAiRequest& request,
                                                       const Plan& plan, const HandoffKey& key,
                                                       const PrefillResponse* prefill) const = 0;
+
+  // Whether a good prefill answer bears out what a decode leg that was sent beside it had been told
+  // (kConcurrent), or may be told (kSequential). Errors: of the hand-off, which then did not
+  // happen.
+  [[nodiscard]] virtual Result<void> check_prefill(const OpenAiRequest& /*request*/,
+                                                   const Plan& /*plan*/,
+                                                   const PrefillResponse& /*prefill*/) const {
+    return {};
+  }
+
+  // The client's answer, where prefill's is all of it; nothing where a decode leg is to follow.
+  // Errors are those of a hand-off. Only asked where dispatch() is kSequential.
+  [[nodiscard]] virtual Result<std::optional<WholeAnswer>> whole_answer(
+      const OpenAiRequest& /*request*/, const PrefillResponse& /*prefill*/) const {
+    return std::nullopt;
+  }
+
+  // The prefill pod keeps the blocks for a time only (PoolConfig::lease): a decode leg that would
+  // come too late is not sent, since the pod may have given the blocks to another prompt.
+  [[nodiscard]] virtual bool has_lease() const { return false; }
 
   // Decides from a leg's failure. `stage` is the leg that failed; a decode leg that reports
   // Stage::kHandoff failed on the prefill side's account.
@@ -104,12 +142,31 @@ class Connector {
   // The decode pod's usage counts what it fetched as cached: the prefill pod's count is put in.
   [[nodiscard]] virtual bool counts_fetched_as_cached() const { return false; }
 
-  // GET targets that discovery asks a pod for, and what their answers, one for each, say.
-  [[nodiscard]] virtual std::vector<std::string> facts_targets() const { return {}; }
+  // What discovery asks a pod for, and what the answers, one for each, say. Errors of read_facts
+  // that are not retryable say that the pod is not what the configuration takes it for.
+  [[nodiscard]] virtual std::vector<FactsTarget> facts_targets(const Pod& /*pod*/) const {
+    return {};
+  }
   [[nodiscard]] virtual Result<EngineFacts> read_facts(
-      std::span<const std::string> /*bodies*/) const {
+      const Pod& /*pod*/, std::span<const std::string> /*bodies*/) const {
     return EngineFacts();
   }
+
+  // Asked of a pod once after each of its starts: a small request whose answer shows that the pod
+  // speaks this protocol and may tell further facts. `model` is what the pod calls its model.
+  // Errors that are not retryable make the pod unusable.
+  [[nodiscard]] virtual std::optional<LegRequest> probe(const Pod& /*pod*/,
+                                                        std::string_view /*model*/) const {
+    return std::nullopt;
+  }
+  [[nodiscard]] virtual Result<void> read_probe(const Pod& /*pod*/, unsigned /*status*/,
+                                                std::string_view /*body*/,
+                                                EngineFacts& /*facts*/) const {
+    return {};
+  }
+
+  // Where the pod serves its metrics.
+  [[nodiscard]] virtual std::string metrics_target() const { return "/metrics"; }
 };
 
 // The connector of this name as configured (connector_names()); null: there is none. The object

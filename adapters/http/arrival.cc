@@ -1,5 +1,7 @@
 #include "adapters/http/arrival.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -44,6 +46,13 @@ ssize_t receive_noting_arrival(int socket, std::span<char> room, TimePoint& arri
   const ssize_t got = ::recvmsg(socket, &message, MSG_DONTWAIT);
   if (got > 0) arrived = Clock::now() - age_of(message);
   return got;
+}
+
+Duration since_last_data(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return Duration::zero();
+  return std::chrono::milliseconds(info.tcpi_last_data_recv);
 }
 
 }  // namespace baton::adapters::http

@@ -15,4 +15,8 @@ bool note_arrivals(int socket);
 // bytes came to this machine, however late they are read; now, where the kernel does not tell.
 [[nodiscard]] ssize_t receive_noting_arrival(int socket, std::span<char> room, TimePoint& arrived);
 
+// How long ago this machine got the last data of a TCP connection, however late the process reads
+// it; to within some milliseconds (tcp_info).
+[[nodiscard]] Duration since_last_data(int socket);
+
 }  // namespace baton::adapters::http

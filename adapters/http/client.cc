@@ -216,6 +216,9 @@ class PodExchange final : public ClientExchange {
   [[nodiscard]] TimePoint received_at() const override {
     return connection_ ? connection_->received_at() : received_at_;
   }
+  [[nodiscard]] Duration since_last_data() const override {
+    return connection_ ? connection_->since_last_data() : Duration::zero();
+  }
 
  private:
   [[nodiscard]] Error broken(std::string_view during) const;

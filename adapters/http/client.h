@@ -42,6 +42,9 @@ class ClientExchange {
   // When the last piece came. With ClientLimits::note_arrivals, and where the system tells, that is
   // when the kernel got it, however late this thread read it.
   [[nodiscard]] virtual TimePoint received_at() const = 0;
+  // How long ago this machine got the newest bytes of the answer, however late this thread read
+  // them. Until the body was read whole; zero after that.
+  [[nodiscard]] virtual Duration since_last_data() const = 0;
 };
 
 // Keep-alive connections from one thread to the pods, by address. Not shared between threads. Kept

@@ -122,6 +122,8 @@ Task<bool> Stream::connect(asio::ip::tcp::endpoint endpoint) {
   co_return woken&& open() && !ready_ec_;
 }
 
+Duration Stream::since_last_data() { return http::since_last_data(socket_.native_handle()); }
+
 std::size_t Stream::receive_now(std::span<char> into) {
   error_code ec;
   const std::size_t bytes = socket_.read_some(asio::buffer(into.data(), into.size()), ec);

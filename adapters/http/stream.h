@@ -54,6 +54,8 @@ class Stream : public ListHook,
   void note_arrivals();
   // When the last of the newest bytes came: at this machine, where arrivals are noted; else now.
   [[nodiscard]] TimePoint received_at() const { return arrivals_ ? received_at_ : Clock::now(); }
+  // How long ago this machine got the newest bytes, however late they were read.
+  [[nodiscard]] Duration since_last_data();
   // Receives what is in the socket already. Only while no read is pending. 0: nothing, or ended.
   std::size_t receive_now(std::span<char> into);
   [[nodiscard]] bool reading() const { return reading_; }

@@ -26,7 +26,8 @@ struct PickRequest {
   Tokens prompt{0};
   std::string_view lora{};  // empty: the base model
   Tokens expected_output{0};
-  bool whole = false;  // one pod does both stages: asked of the decode router alone
+  bool whole = false;                 // one pod does both stages: asked of the decode router alone
+  bool decode_needs_handoff = false;  // such a pod must have the role `both`
   std::span<const std::string> excluded{};  // names of pods that this request may not use here
   bool explain = false;                     // keep rejected pods with their reasons
 };

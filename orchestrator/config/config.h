@@ -54,6 +54,7 @@ struct PoolConfig {
   Duration empty_wait = std::chrono::seconds(30);
   HealthConfig health;
   TimeoutConfig timeouts;
+  Duration lease = std::chrono::seconds(30);  // for which prefill pods keep blocks
   std::vector<Pod> prefill;  // role, name, url, host, port, labels, max_running set
   std::vector<Pod> decode;
   std::vector<Pod> both;  // pods that do both stages

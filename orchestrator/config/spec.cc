@@ -126,8 +126,8 @@ class Describe {
   static void assign(Member& member, const FieldValue& value) {
     if constexpr (std::is_same_v<Member, Bytes>) {
       member = Bytes(std::get<std::int64_t>(value));
-    } else if constexpr (std::is_same_v<Member, int>) {
-      member = static_cast<int>(std::get<std::int64_t>(value));
+    } else if constexpr (std::is_same_v<Member, int> || std::is_same_v<Member, std::uint16_t>) {
+      member = static_cast<Member>(std::get<std::int64_t>(value));
     } else {
       member = std::get<Member>(value);
     }
@@ -136,7 +136,7 @@ class Describe {
   static FieldValue read(const Member& member) {
     if constexpr (std::is_same_v<Member, Bytes>) {
       return member.count();
-    } else if constexpr (std::is_same_v<Member, int>) {
+    } else if constexpr (std::is_same_v<Member, int> || std::is_same_v<Member, std::uint16_t>) {
       return std::int64_t{member};
     } else {
       return member;
@@ -186,7 +186,11 @@ const ObjectSpec& pod_spec() {
                  "Free labels, such as a zone; shown by `/pods`.")
           .field("max_running", FieldKind::kInteger, &Pod::max_running,
                  "Requests that the router lets run on it at once.")
-          .range(1, 65'536);
+          .range(1, 65'536)
+          .field("bootstrap_port", FieldKind::kInteger, &Pod::bootstrap_port,
+                 "Of a prefill pod: where decode pods find it (vLLM's Mooncake connector, SGLang). "
+                 "What the engine tells of itself goes first.")
+          .range(1, 65'535);
   return described;
 }
 
@@ -295,6 +299,10 @@ const ObjectSpec& pool_spec() {
           .object("health", &PoolConfig::health, health_spec(), "When pods are ejected.")
           .object("timeouts", &PoolConfig::timeouts, timeouts_spec(),
                   "Timeouts of requests to pods.")
+          .duration("lease_seconds", &PoolConfig::lease, 0.1, kDay,
+                    "How long prefill pods keep the blocks of an answered prompt, where their "
+                    "engine does so for a time (vLLM's `kv_lease_duration`). A hand-off that "
+                    "could no longer begin within it is done again.")
           .list("prefill", &PoolConfig::prefill, pod_spec(), "Pods that compute prompts.")
           .list("decode", &PoolConfig::decode, pod_spec(), "Pods that produce tokens.")
           .list("both", &PoolConfig::both, pod_spec(), "Pods that do both.")

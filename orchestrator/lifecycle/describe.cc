@@ -46,6 +46,7 @@ PlanRequest describe(const OpenAiRequest& request, const PoolContext& pool, cons
       Tokens(std::min(request.max_tokens.value_or(kUsualAnswer), kLongestExpectedAnswer));
   wanted.split = pool.config.split;
   wanted.refuses_split = pool.connector.refuses_split(request);
+  wanted.decode_needs_handoff = pool.connector.decode_needs_handoff();
   wanted.explain = explain;
   return wanted;
 }

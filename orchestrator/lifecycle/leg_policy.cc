@@ -45,6 +45,7 @@ LegSteps LegPolicy::no_plan(Error error) {
   switch (ladder_) {
     case Ladder::kFirst:
       error_ = std::move(error);
+      if (!error_.retryable) return give_up(Kind::kAnswerError);
       phase_ = Phase::kWaiting;
       steps.push_back({Kind::kWaitForPods});
       return steps;
@@ -110,6 +111,22 @@ LegSteps LegPolicy::prefill_failed(LegFailure failure, TimePoint now) {
   return retry(Ladder::kPrefill, PlanScope::kAfresh, Kind::kExcludePrefill, now);
 }
 
+LegSteps LegPolicy::prefill_was_all() {
+  assert(phase_ == Phase::kRunning && prefill_ == Leg::kRunning && decode_ == Leg::kIdle);
+  prefill_ = Leg::kIdle;  // it keeps nothing
+  phase_ = Phase::kRelaying;
+  LegSteps steps;
+  steps.push_back({Kind::kAnswerWhole});
+  return steps;
+}
+
+LegSteps LegPolicy::handoff_refused(Error error, TimePoint now) {
+  assert(phase_ == Phase::kRunning && prefill_ == Leg::kRunning);
+  prefill_ = Leg::kGood;
+  error_ = std::move(error);
+  return retry_handoff(now);
+}
+
 LegSteps LegPolicy::decode_good() {
   assert(phase_ == Phase::kRunning && decode_ == Leg::kRunning);
   decode_ = Leg::kGood;
@@ -163,7 +180,7 @@ LegSteps LegPolicy::client_left() {
     // The decode pod has all blocks: it acknowledged them before its first token.
     phase_ = Phase::kEnded;
     LegSteps steps;
-    steps.push_back({Kind::kCancelDecode});
+    if (decode_ != Leg::kIdle) steps.push_back({Kind::kCancelDecode});
     steps.push_back({Kind::kEnd});
     return steps;
   }

@@ -33,6 +33,7 @@ enum class LegActionKind : std::uint8_t {
   kExcludePrefill,  // this request uses the pod no more
   kExcludeDecode,
   kRelay,              // to the client, as the decode leg answers
+  kAnswerWhole,        // the prefill leg's answer is all of it
   kAnswerPodsError,    // the failed leg's answer is the client's own (4xx): as it is
   kAnswerError,        // LegPolicy::error()
   kEndWithErrorEvent,  // the answer was begun: an error event, then an unclean close
@@ -78,10 +79,13 @@ class LegPolicy {
   // named by the function, whatever stage its error names. Only of legs that were not cancelled.
   [[nodiscard]] LegSteps prefill_good(TimePoint now);
   [[nodiscard]] LegSteps prefill_failed(LegFailure failure, TimePoint now);
+  // Good answers of prefill that are not followed by a decode leg, or not by the one that was sent.
+  [[nodiscard]] LegSteps prefill_was_all();
+  [[nodiscard]] LegSteps handoff_refused(Error error, TimePoint now);
   [[nodiscard]] LegSteps decode_good();
   [[nodiscard]] LegSteps decode_failed(LegFailure failure, TimePoint now);
 
-  // After kRelay.
+  // After kRelay or kAnswerWhole.
   [[nodiscard]] LegSteps stream_ended();
   [[nodiscard]] LegSteps stream_failed(Error error);
 

@@ -64,6 +64,7 @@ Task<void> run_leg(http::Client* client, std::shared_ptr<Leg> leg, http::ClientR
   }
   std::unique_ptr<http::ClientExchange> answer = std::move(*sent);
   leg->head_at = Clock::now();
+  if (leg->stage == Stage::kPrefill) leg->waited_for_us = answer->since_last_data();
   leg->content_type = answer->field("content-type");
   leg->timing = answer->field("x-baton-timing");
   if (leg->stage != Stage::kPrefill && answer->status() == 200 &&

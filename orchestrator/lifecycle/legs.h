@@ -25,6 +25,7 @@ struct Leg {
   std::optional<Error> error;  // there was no answer, or it was cut short
   unsigned status = 0;
   TimePoint head_at{};
+  Duration waited_for_us{};  // of prefill's answer: from its arrival here to its being read
   std::string content_type;
   std::string timing;                            // x-baton-timing
   std::string body;                              // read whole, or

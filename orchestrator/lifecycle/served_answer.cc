@@ -75,10 +75,23 @@ Task<void> ServedRequest::answer() {
         co_await answer_whole();
       }
       break;
+    case Kind::kAnswerWhole:
+      note_first_byte();
+      co_await answer_prefills();
+      break;
     case Kind::kAnswerPodsError: co_await answer_pods_error(); break;
     case Kind::kAnswerError: co_await answer_error(); break;
     default: break;  // the client left: nobody reads an answer
   }
+}
+
+Task<void> ServedRequest::answer_prefills() {
+  prefill_->content_type = std::move(prefills_answer_->content_type);
+  usage_ = read_usage(prefills_answer_->body);
+  const auto sent =
+      co_await exchange_.send(200, answer_fields(*prefill_), std::move(prefills_answer_->body));
+  (void)(sent ? policy_.stream_ended() : policy_.client_left());
+  if (sent) end_as(Outcome::kOk, 200);
 }
 
 // The client is told what the prefill pod had, where the decode pod cannot know it.
@@ -169,7 +182,7 @@ Task<void> ServedRequest::answer_error() {
   const Error& error = policy_.error();
   const bool tried = prefill_ != nullptr || decode_ != nullptr;
   const Error told = tried ? error_for_client(error, policy_.attempts()) : error;
-  const unsigned status = status_for_client(error);
+  const unsigned status = tried ? status_for_client(error) : http_status_of(error.code);
   http::Fields fields = {{"x-request-id", head_.request_id}, {"content-type", "application/json"}};
   if (status == 503) fields.emplace_back("retry-after", "1");
   const auto sent =
@@ -197,6 +210,7 @@ void ServedRequest::note_first_byte() {
   const bool split = plan_.kind == PlanKind::kSplit;
   (split ? pool_.metrics.ttft_split : pool_.metrics.ttft_decode_only)
       .Observe(to_seconds(first_byte_at_ - head_.accepted_at));
+  if (prefills_answer_) plan_.decode = plan_.prefill;  // no other pod saw anything of it
   pool_.planner.confirm(plan_, wanted_, first_byte_at_);
 }
 

@@ -174,6 +174,7 @@ void ServedRequest::carry_out(LegSteps steps) {
         pool_.metrics.retries.Increment();
         break;
       case Kind::kRelay:
+      case Kind::kAnswerWhole:
       case Kind::kAnswerPodsError:
       case Kind::kAnswerError:
       case Kind::kEndWithErrorEvent:
@@ -211,9 +212,15 @@ void ServedRequest::send_leg(Stage stage) {
   const bool await_event =
       !is_prefill && plan_.kind == PlanKind::kSplit && pool_.connector.may_fail_in_stream();
   handed_on_ = handed_on_ || prefill != nullptr;  // or found to be what must not be
-  Result<adapters::LegRequest> wanted =
-      is_prefill ? pool_.connector.prefill_leg(request_, plan_, key_)
-                 : pool_.connector.decode_leg(request_, plan_, key_, prefill);
+  Result<adapters::LegRequest> wanted;
+  if (is_prefill) {
+    wanted = pool_.connector.prefill_leg(request_, plan_, key_);
+  } else if (prefill != nullptr && lease_is_over()) {
+    wanted =
+        fail(ErrorCode::kStale, Stage::kHandoff, "the prefill pod's lease is running out", true);
+  } else {
+    wanted = pool_.connector.decode_leg(request_, plan_, key_, prefill);
+  }
   if (!wanted) {
     leg->error = std::move(wanted.error());
     (is_prefill ? prefill_ended_ : decode_ended_) = true;
@@ -320,7 +327,33 @@ LegSteps ServedRequest::judge_prefill() {
   if (prefill_usage_) pool_.learn_ratio(prompt_bytes_, prefill_usage_->prompt);
   prefill_response_.status = 200;
   prefill_response_.body = std::move(prefill_->body);
-  return policy_.prefill_good(now);
+  return judge_handoff(now);
+}
+
+// What follows from a good prefill answer.
+LegSteps ServedRequest::judge_handoff(TimePoint now) {
+  const auto refuse = [this, now](Error error) {
+    prefill_response_ = {};  // nor can what it names be given back
+    last_failure_ = prefill_->pod->pod.name + ": " + error.message;
+    count_failure(error);
+    return policy_.handoff_refused(std::move(error), now);
+  };
+  if (pool_.connector.dispatch() == adapters::Dispatch::kConcurrent) {
+    auto checked = pool_.connector.check_prefill(request_, plan_, prefill_response_);
+    return checked ? policy_.prefill_good(now) : refuse(std::move(checked.error()));
+  }
+  auto whole = pool_.connector.whole_answer(request_, prefill_response_);
+  if (!whole) return refuse(std::move(whole.error()));
+  if (!*whole) return policy_.prefill_good(now);
+  prefills_answer_ = std::move(*whole);
+  return policy_.prefill_was_all();
+}
+
+// A sixth of the lease is left to the decode pod, which renews it once the request is queued there.
+bool ServedRequest::lease_is_over() const {
+  if (!pool_.connector.has_lease()) return false;
+  const Duration age = Clock::now() - prefill_->head_at + prefill_->waited_for_us;
+  return age > pool_.config.lease - pool_.config.lease / 6;
 }
 
 LegSteps ServedRequest::judge_decode() {

@@ -63,6 +63,8 @@ class ServedRequest {
   void stop_waiting();
 
   [[nodiscard]] LegSteps judge_prefill();
+  [[nodiscard]] LegSteps judge_handoff(TimePoint now);
+  [[nodiscard]] bool lease_is_over() const;
   [[nodiscard]] LegSteps judge_decode();
   [[nodiscard]] std::optional<LegFailure> failure_of(const Leg& leg);
   void count_failure(const Error& error);
@@ -72,6 +74,7 @@ class ServedRequest {
   [[nodiscard]] Task<void> answer_whole();
   [[nodiscard]] std::optional<CachedTokensFilter> own_cached_tokens() const;
   [[nodiscard]] Task<void> answer_stream();
+  [[nodiscard]] Task<void> answer_prefills();
   [[nodiscard]] Task<void> end_with_error_event(Error error);
   [[nodiscard]] Task<void> answer_pods_error();
   [[nodiscard]] Task<void> answer_error();
@@ -98,9 +101,10 @@ class ServedRequest {
   Duration plan_time_{};
   adapters::HandoffKey key_;
   adapters::PrefillResponse prefill_response_;
-  bool fetched_ = false;          // the decode leg got a hand-off
-  bool handed_on_ = false;        // a decode leg was sent with it
-  std::shared_ptr<Leg> prefill_;  // the current one of each; null: none
+  std::optional<adapters::WholeAnswer> prefills_answer_;  // where it is the client's
+  bool fetched_ = false;                                  // the decode leg got a hand-off
+  bool handed_on_ = false;                                // a decode leg was sent with it
+  std::shared_ptr<Leg> prefill_;                          // the current one of each; null: none
   std::shared_ptr<Leg> decode_;
   std::shared_ptr<Leg> refused_;               // whose answer is passed on to the client
   std::vector<std::shared_ptr<Leg>> running_;  // cancelled ones too

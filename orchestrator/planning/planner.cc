@@ -114,6 +114,12 @@ class Choice {
 
   // No pod can decode: says how many were turned down for what.
   [[nodiscard]] std::unexpected<Error> no_decode_pod() {
+    if (request_.decode_needs_handoff && !request_.refuses_split.empty() && !has_both()) {
+      return fail(ErrorCode::kInvalidArgument, Stage::kRouter,
+                  fmt::format("This model's pods cannot serve such a request: {}. It takes a pod "
+                              "that both computes prompts and decodes.",
+                              request_.refuses_split));
+    }
     PickRequest asked = pick(request_.excluded_decode, true);
     asked.explain = true;
     std::map<std::string, int> reasons;
@@ -138,8 +144,14 @@ class Choice {
             .lora = request_.lora,
             .expected_output = request_.expected_output,
             .whole = whole,
+            .decode_needs_handoff = request_.decode_needs_handoff,
             .excluded = excluded,
             .explain = request_.explain};
+  }
+
+  [[nodiscard]] bool has_both() const {
+    return std::ranges::any_of(snapshot_.pods,
+                               [](const auto& entry) { return entry->pod.role == Role::kBoth; });
   }
 
   [[nodiscard]] int in_flight(const PlanCandidate& candidate) const {

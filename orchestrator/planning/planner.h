@@ -23,6 +23,7 @@ struct PlanRequest {
   Tokens expected_output{128};
   Split split = Split::kAuto;
   std::string refuses_split;  // the connector's reason (Connector::refuses_split); empty: none
+  bool decode_needs_handoff = false;          // Connector::decode_needs_handoff
   std::vector<std::string> excluded_prefill;  // names of pods that already failed this request
   std::vector<std::string> excluded_decode;
   bool explain = false;

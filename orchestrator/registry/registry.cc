@@ -57,13 +57,6 @@ Task<Result<std::string>> get_within(Duration limit, std::shared_ptr<http::Clien
   co_return fail(ErrorCode::kTimeout, Stage::kRouter, target + " took too long", true);
 }
 
-bool same_facts(const EngineFacts& a, const EngineFacts& b) {
-  return a.engine_id == b.engine_id && a.epoch == b.epoch && a.engine_version == b.engine_version &&
-         a.model_hash == b.model_hash && a.layout_hash == b.layout_hash &&
-         a.kv_address == b.kv_address && a.block_tokens == b.block_tokens &&
-         a.max_context == b.max_context && a.bytes_per_token == b.bytes_per_token;
-}
-
 // What engines say in their metrics alone. A look that brought none changes nothing.
 void add_facts_of_metrics(EngineFacts& facts, const std::optional<EngineMetrics>& metrics,
                           const EngineFacts& before) {
@@ -264,18 +257,19 @@ Task<bool> PodRegistry::check_pod(WatchPtr watch) {
 Task<Result<EngineFacts>> PodRegistry::read_facts(WatchPtr watch) {
   if (watch->connector == nullptr) co_return EngineFacts();
   std::vector<std::string> bodies;
-  for (const std::string& target : watch->connector->facts_targets()) {
-    auto body = co_await get_within(watch->timeout, watch->client, watch->pod.host, watch->pod.port,
-                                    target);
+  for (const adapters::FactsTarget& wanted : watch->connector->facts_targets(watch->pod)) {
+    const std::uint16_t port = wanted.port == 0 ? watch->pod.port : wanted.port;
+    auto body =
+        co_await get_within(watch->timeout, watch->client, watch->pod.host, port, wanted.target);
     if (!body) co_return std::unexpected(body.error());
     bodies.push_back(std::move(*body));
   }
   if (bodies.empty()) co_return EngineFacts();
-  co_return watch->connector->read_facts(bodies);
+  co_return watch->connector->read_facts(watch->pod, bodies);
 }
 
 void PodRegistry::take_facts(Watch& watch, EngineFacts facts) {
-  if (watch.facts_known && same_facts(watch.pod.facts, facts)) return;
+  if (watch.facts_known && watch.pod.facts == facts) return;
   if (watch.facts_known && watch.pod.facts.epoch != facts.epoch) {
     watch.restarts.Increment();
     prefixes_.forget_pod(watch.index);

@@ -109,7 +109,8 @@ Error BatonConnector::read_error(unsigned status, std::string_view body, Stage l
   return error;
 }
 
-Result<EngineFacts> BatonConnector::read_facts(std::span<const std::string> bodies) const {
+Result<EngineFacts> BatonConnector::read_facts(const Pod&,
+                                               std::span<const std::string> bodies) const {
   const auto parsed = nlohmann::json::parse(bodies.front(), nullptr, false);
   if (!parsed.is_object()) {
     return fail(ErrorCode::kUpstream, Stage::kRouter, "/baton/facts is no JSON object", true);

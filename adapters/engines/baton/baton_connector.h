@@ -24,8 +24,11 @@ class BatonConnector final : public Connector {
   [[nodiscard]] std::optional<Release> release(const Plan& plan, const HandoffKey& key,
                                                const PrefillResponse* prefill) const override;
   [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg) const override;
-  [[nodiscard]] std::vector<std::string> facts_targets() const override { return {"/baton/facts"}; }
-  [[nodiscard]] Result<EngineFacts> read_facts(std::span<const std::string> bodies) const override;
+  [[nodiscard]] std::vector<FactsTarget> facts_targets(const Pod& /*pod*/) const override {
+    return {{"/baton/facts"}};
+  }
+  [[nodiscard]] Result<EngineFacts> read_facts(const Pod& pod,
+                                               std::span<const std::string> bodies) const override;
 };
 
 }  // namespace baton::adapters

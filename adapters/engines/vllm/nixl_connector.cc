@@ -164,11 +164,12 @@ Error VllmNixlConnector::read_error(unsigned status, std::string_view body, Stag
   return error;
 }
 
-std::vector<std::string> VllmNixlConnector::facts_targets() const {
-  return {"/version", "/v1/models"};
+std::vector<FactsTarget> VllmNixlConnector::facts_targets(const Pod&) const {
+  return {{"/version"}, {"/v1/models"}};
 }
 
-Result<EngineFacts> VllmNixlConnector::read_facts(std::span<const std::string> bodies) const {
+Result<EngineFacts> VllmNixlConnector::read_facts(const Pod&,
+                                                  std::span<const std::string> bodies) const {
   const auto version = nlohmann::json::parse(bodies[0], nullptr, false);
   if (!version.is_object() || !version.contains("version") || !version["version"].is_string()) {
     return fail(ErrorCode::kUpstream, Stage::kRouter, "/version names no version: is it a vLLM?",

@@ -28,10 +28,12 @@ class VllmNixlConnector final : public Connector {
   [[nodiscard]] std::optional<Release> release(const Plan& plan, const HandoffKey& key,
                                                const PrefillResponse* prefill) const override;
   [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg) const override;
+  [[nodiscard]] bool has_lease() const override { return true; }
   [[nodiscard]] bool may_fail_in_stream() const override { return true; }
   [[nodiscard]] bool counts_fetched_as_cached() const override { return true; }
-  [[nodiscard]] std::vector<std::string> facts_targets() const override;
-  [[nodiscard]] Result<EngineFacts> read_facts(std::span<const std::string> bodies) const override;
+  [[nodiscard]] std::vector<FactsTarget> facts_targets(const Pod& pod) const override;
+  [[nodiscard]] Result<EngineFacts> read_facts(const Pod& pod,
+                                               std::span<const std::string> bodies) const override;
 };
 
 }  // namespace baton::adapters

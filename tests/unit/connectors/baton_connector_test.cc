@@ -38,7 +38,7 @@ class BatonConnectorTest : public testing::Test {
  protected:
   BatonConnector connector;
   [[nodiscard]] Result<EngineFacts> read(const std::string& body) const {
-    return connector.read_facts(std::span(&body, 1));
+    return connector.read_facts(Pod{}, std::span(&body, 1));
   }
   HandoffKey key{kTransfer, "r1", {}};
 };

@@ -39,7 +39,7 @@ TEST_F(PlainConnectorTest, TriesAnotherPodWhereThatMayHelp) {
 }
 
 TEST_F(PlainConnectorTest, AsksNoFactsOfAnyServer) {
-  EXPECT_TRUE(connector.facts_targets().empty());
+  EXPECT_TRUE(connector.facts_targets(Pod{}).empty());
 }
 
 }  // namespace

@@ -225,11 +225,12 @@ TEST_F(VllmNixlTest, ADecodePodThatFailsNeedsANewPrefill) {
 }
 
 TEST_F(VllmNixlTest, ReadsFacts) {
-  ASSERT_EQ(connector.facts_targets(), (std::vector<std::string>{"/version", "/v1/models"}));
+  ASSERT_EQ(connector.facts_targets(Pod{}),
+            (std::vector<FactsTarget>{{"/version"}, {"/v1/models"}}));
   const std::string bodies[] = {
       R"({"version":"0.32.0+cpu"})",
       R"({"object":"list","data":[{"id":"m","root":"/models/m","max_model_len":2048},{"id":"lora"}]})"};
-  const auto facts = connector.read_facts(bodies);
+  const auto facts = connector.read_facts(Pod{}, bodies);
   ASSERT_TRUE(facts.has_value());
   EXPECT_EQ(facts->engine_version, "vLLM 0.32.0+cpu");
   EXPECT_EQ(facts->max_context, Tokens(2048));
@@ -239,11 +240,11 @@ TEST_F(VllmNixlTest, AServerThatIsNoVllmIsFound) {
   const std::string models = R"({"data":[{"id":"m"}]})";
   for (const std::string version : {"", "{}", "[]", R"({"version":3})"}) {
     const std::string bodies[] = {version, models};
-    EXPECT_FALSE(connector.read_facts(bodies).has_value()) << version;
+    EXPECT_FALSE(connector.read_facts(Pod{}, bodies).has_value()) << version;
   }
   for (const std::string listed : {"", "{}", R"({"data":[]})", R"({"data":[1]})"}) {
     const std::string bodies[] = {R"({"version":"1"})", listed};
-    EXPECT_FALSE(connector.read_facts(bodies).has_value()) << listed;
+    EXPECT_FALSE(connector.read_facts(Pod{}, bodies).has_value()) << listed;
   }
 }
 

@@ -349,9 +349,15 @@ class World {
     }
     if (prefill_running_ && coin()) {
       prefill_running_ = false;
+      if (!decode_running_ && dispatch_ == Dispatch::kSequential && rng_() % 8 == 0) {
+        return carry_out(policy.prefill_was_all(), policy);
+      }
       if (coin()) {
         prefill_good_ = blocks_held_ = true;
-        return carry_out(policy.prefill_good(kNow), policy);
+        const bool refused = rng_() % 4 == 0;
+        return carry_out(refused ? policy.handoff_refused(handoff_lost().error, kNow)
+                                 : policy.prefill_good(kNow),
+                         policy);
       }
       return carry_out(policy.prefill_failed(any_failure(Stage::kPrefill), kNow), policy);
     }
@@ -420,6 +426,10 @@ class World {
         case Kind::kRelay:
           EXPECT_FALSE(relayed_);
           EXPECT_TRUE(decode_good_ && (!split_ || prefill_good_));
+          relayed_ = true;
+          break;
+        case Kind::kAnswerWhole:
+          EXPECT_FALSE(relayed_ || decode_running_ || blocks_held_);
           relayed_ = true;
           break;
         case Kind::kAnswerPodsError:
