@@ -71,6 +71,16 @@ Result<Offer> read_offer(std::string_view body) {
   return offer;
 }
 
+// A key without which the decode server's engine would end in a KeyError, with all that runs there
+// (nixl/metadata.py: add_new_req_to_recv); empty: all are there.
+std::string_view missing_key(const JsonFields& params, std::string_view text) {
+  for (const std::string_view key : {"remote_engine_id", "remote_request_id", "remote_host",
+                                     "remote_port", "remote_block_ids"}) {
+    if (member_of(params, text, key).empty()) return key;
+  }
+  return {};
+}
+
 // Whether the blocks can be those of this prompt: a decode server trusts them.
 Result<void> check_offer(const Offer& offer, const OpenAiRequest& request,
                          const EngineFacts& facts) {
@@ -81,9 +91,8 @@ Result<void> check_offer(const Offer& offer, const OpenAiRequest& request,
   if (prefilled == nullptr || prefilled->kind != JsonKind::kTrue) {
     return wrong("do not say do_remote_prefill");
   }
-  for (const std::string_view key :
-       {"remote_engine_id", "remote_host", "remote_port", "remote_block_ids"}) {
-    if (member_of(*fields, text, key).empty()) return wrong("have no " + std::string(key));
+  if (const std::string_view key = missing_key(*fields, text); !key.empty()) {
+    return wrong("have no " + std::string(key));
   }
   const auto asked = static_cast<std::int64_t>(request.prompt_ids.size());
   const std::int64_t tokens = offer.prompt_tokens;
@@ -148,6 +157,8 @@ std::optional<Release> VllmNixlConnector::release(const Plan& plan, const Handof
   if (prefill == nullptr || plan.decode == nullptr) return std::nullopt;
   const Result<Offer> offer = read_offer(prefill->body);
   if (!offer || offer->params.empty()) return std::nullopt;
+  const auto fields = JsonFields::scan(offer->params, kMaxDepth);
+  if (!fields || !missing_key(*fields, offer->params).empty()) return std::nullopt;
   Release release;
   release.pod = Stage::kDecode;
   release.status = 404;

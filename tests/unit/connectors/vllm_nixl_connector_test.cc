@@ -114,6 +114,7 @@ TEST_F(VllmNixlTest, BlocksThatCannotBeThePromptsNeverReachADecodePod) {
       "[1]",
       params_with("do_remote_prefill", false),
       params_with("remote_engine_id", gone),
+      params_with("remote_request_id", gone),
       params_with("remote_host", nullptr),
       params_with("remote_port", gone),
       params_with("remote_block_ids", nullptr),
@@ -188,7 +189,10 @@ TEST_F(VllmNixlTest, BlocksAreGivenBackByARequestThatTheDecodePodRefuses) {
 
 TEST_F(VllmNixlTest, ThereIsNothingToGiveBackWithoutAnAnswer) {
   EXPECT_FALSE(connector.release(plan, key, nullptr).has_value());
-  for (const std::string& body : {prefill_answer("null"), std::string("{"), std::string("[]")}) {
+  // Without the request's id the decode server would not give blocks back, but end.
+  const std::string no_id = params_with("remote_request_id", json(json::value_t::discarded));
+  for (const std::string& body : {prefill_answer("null"), std::string("{"), std::string("[]"),
+                                  prefill_answer(no_id), prefill_answer(R"("text")")}) {
     const PrefillResponse answer{200, body};
     EXPECT_FALSE(connector.release(plan, key, &answer).has_value()) << body;
   }
