@@ -3,7 +3,7 @@
 BUILD := build/release
 
 help: ## Show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: ## Install, build and run two prefill and two decode pods on a few real requests
 	@tools/setup build
@@ -17,6 +17,11 @@ test: ## Install, build and run every test; ends with `N passed, N failed, N ski
 soak: ## Run the long tests: 5,000 requests with pods killed at random, fuzzers 10 minutes each
 	@tools/setup test
 	@tests/run --soak
+
+test-vllm: ## Run the tests before real vLLM servers on CPU (installs about 5 GB once)
+	@tools/setup test
+	@tools/build release baton
+	@tests/engines/run
 
 build: ## Build everything in build/release
 	@tools/setup build
@@ -40,4 +45,4 @@ bench: ## Measure everything (perf/run --list), results in perf/results/, and co
 clean: ## Remove what was built; keeps the third-party code in .deps
 	rm -rf build .venv tests/integration/javascript/node_modules
 
-.PHONY: help demo test soak build format tidy bench clean
+.PHONY: help demo test soak test-vllm build format tidy bench clean
