@@ -3,7 +3,7 @@
 BUILD := build/release
 
 help: ## Show this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: ## Install, build and run two prefill and two decode pods on a few real requests
 	@tools/setup build

@@ -13,8 +13,10 @@ import httpx
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 USER = [{"role": "user", "content": "say something"}]
+# Without remote_request_id a refused request ends the engine with a KeyError.
 NIXL = {"do_remote_decode": False, "do_remote_prefill": True, "remote_engine_id": "none",
-        "remote_block_ids": [[1]], "remote_host": "127.0.0.1", "remote_port": 1}
+        "remote_request_id": "none", "remote_block_ids": [[1]], "remote_host": "127.0.0.1",
+        "remote_port": 1}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
@@ -115,7 +117,7 @@ def ask(client, request):
     try:
         answer = response.json()
     except ValueError:
-        return {**record, "text": response.text[:200]}
+        return record
     if isinstance(answer, dict) and "error" in answer:
         record["error"] = answer["error"]
     elif isinstance(answer, dict) and "detail" in answer:
@@ -125,10 +127,14 @@ def ask(client, request):
     return record
 
 
+def record_all(url):
+    with httpx.Client(base_url=url, timeout=60) as client:
+        return [ask(client, request) for request in REQUESTS]
+
+
 def main():
     url, version, date = sys.argv[1:4]
-    with httpx.Client(base_url=url, timeout=60) as client:
-        records = [ask(client, request) for request in REQUESTS]
+    records = record_all(url)
     refused = sum(record["status"] >= 400 for record in records)
     print(f"{len(records)} requests, {refused} refused", file=sys.stderr)
     json.dump({"engine": "vLLM", "version": version, "date": date, "model": "tiny",
@@ -136,4 +142,5 @@ def main():
     print()
 
 
-main()
+if __name__ == "__main__":
+    main()

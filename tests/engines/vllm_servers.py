@@ -169,6 +169,9 @@ class VllmPair:
         answer = httpx.get(f"http://127.0.0.1:{self.admin_port}/pods", timeout=10).json()
         return {pod["name"]: pod for pod in answer["pools"][0]["pods"]}
 
+    def prefill_version(self):
+        return httpx.get(f"{self.prefill.url}/version", timeout=10).json()["version"]
+
     def transfers(self):
         return self.decode.metric("vllm:nixl_xfer_time_seconds_count")
 
