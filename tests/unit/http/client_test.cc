@@ -70,6 +70,17 @@ Task<Duration> age_when_read(Client& client, std::uint16_t port, std::future<voi
   co_return Clock::now() - received;
 }
 
+// The same by the connection's own count, which needs nothing to be noted.
+Task<Duration> age_by_the_kernel(Client& client, std::uint16_t port, std::future<void> go) {
+  auto exchange = co_await client.send("127.0.0.1", port, {"GET", "/", {}, ""});
+  go.wait();
+  const Duration age = (*exchange)->since_last_data();
+  const Result<std::string> body = co_await (*exchange)->read_all(Bytes(8));
+  co_return body && *body == "ok" && (*exchange)->since_last_data() == Duration::zero()
+      ? age
+      : Duration::min();
+}
+
 // A client on a thread of its own; the pod is the test's own hand, or a Server.
 class ClientTest : public testing::Test {
  protected:
@@ -137,6 +148,25 @@ TEST_P(LateReader, KnowsWhenItsBytesArrivedIfItNotesThat) {
     EXPECT_GE(read_at_age, 0ms);
   }
   EXPECT_LT(read_at_age, 10s);
+}
+
+TEST_F(ClientTest, KnowsHowLongItsBytesHaveWaited) {
+  RawServer pod;
+  start();
+  std::promise<void> go;
+  auto age = asio::co_spawn(io_, age_by_the_kernel(*client_, pod.port(), go.get_future()),
+                            asio::use_future);
+  RawPeer peer = pod.accept();
+  peer.read_until("\r\n\r\n");
+  peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n");
+  peer.send("ok");
+  const TimePoint sent = Clock::now();
+  std::this_thread::sleep_for(50ms);
+  const Duration waited = Clock::now() - sent;
+  go.set_value();
+  const Duration age_when_read = age.get();
+  EXPECT_GE(age_when_read, waited - 20ms);  // counted in ticks of the kernel
+  EXPECT_LT(age_when_read, 10s);
 }
 
 INSTANTIATE_TEST_SUITE_P(Noted, LateReader, testing::Bool());

@@ -122,5 +122,29 @@ TEST_F(VllmNixlLifeTest, BlocksOfAnotherPromptNeverReachTheDecodePod) {
   EXPECT_TRUE(params_of(decode->requests[0]).is_null());
 }
 
+TEST(VllmNixlLease, BlocksThatMayBeGoneNeverReachTheDecodePod) {
+  const adapters::VllmNixlConnector connector;
+  PoolConfig pool = Router::default_pool();
+  pool.lease = Duration::zero();
+  Router router{pool, true, &connector};
+  TestPod& prefill = router.add_pod("p0", Role::kPrefill);
+  TestPod& decode = router.add_pod("d0", Role::kDecode);
+  router.publish();
+  prefill.will_refuse(200, answer_with(kParams));
+  prefill.will_refuse(200, answer_with(kParams));
+  const auto call = router.chat();
+  ASSERT_TRUE(router.finish(*call));
+  EXPECT_EQ(call->status, 200U) << call->body;
+  EXPECT_EQ(prefill.requests.size(), 2U) << "the pair once more, then decode alone";
+  int with_params = 0;
+  for (const http::Request& request : decode.requests) {
+    const json body = json::parse(request.body);
+    // What was not handed on is given back by a request that no model serves.
+    if (body.contains("kv_transfer_params") && body.at("model") == "m") ++with_params;
+  }
+  EXPECT_EQ(with_params, 0);
+  EXPECT_EQ(router.metric(R"(baton_leg_failures_total{pool="chat",stage="handoff"})"), 2);
+}
+
 }  // namespace
 }  // namespace baton::orchestrator::testing
