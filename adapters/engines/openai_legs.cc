@@ -66,6 +66,17 @@ std::string refuses_handoff(const OpenAiRequest& request) {
   return {};
 }
 
+std::string_view fault_in_answer(std::string_view body) {
+  constexpr std::size_t kMaxDepth = 64;
+  const auto fields = JsonFields::scan(body, kMaxDepth);
+  if (!fields) return "is no JSON object";
+  const JsonField* error = fields->find("error");
+  if (error != nullptr && error->kind != JsonKind::kNull) return "tells of an error";
+  const JsonField* choices = fields->find("choices");
+  if (choices == nullptr || choices->kind != JsonKind::kArray) return "has no choices";
+  return {};
+}
+
 nlohmann::json error_in(std::string_view body) {
   auto parsed = nlohmann::json::parse(body, nullptr, false);
   if (!parsed.is_object()) return nullptr;

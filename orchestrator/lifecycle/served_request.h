@@ -66,7 +66,7 @@ class ServedRequest {
   [[nodiscard]] LegSteps judge_handoff(TimePoint now);
   [[nodiscard]] bool lease_is_over() const;
   [[nodiscard]] LegSteps judge_decode();
-  [[nodiscard]] std::optional<LegFailure> failure_of(const Leg& leg);
+  [[nodiscard]] std::optional<LegFailure> failure_of(Leg& leg);
   void count_failure(const Error& error);
 
   // Answers.

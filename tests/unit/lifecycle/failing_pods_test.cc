@@ -274,6 +274,32 @@ TEST_F(FailingPodsTest, AnAnswerThatIsNotHttpIsAFailedLeg) {
   EXPECT_EQ(p1->requests.size(), 4U);
 }
 
+TEST(OnePair, AGoodStatusWithABadBodyIsAFailedLeg) {
+  const std::string bad[] = {"",
+                             "no JSON",
+                             R"({"choices":[)",
+                             R"([])",
+                             R"({"usage":{}})",
+                             R"({"error":{"message":"out of memory"}})",
+                             R"({"choices":[],"error":{"message":"late"}})"};
+  for (const std::string& body : bad) {
+    for (const std::string stage : {"prefill", "decode"}) {
+      Router router;
+      TestPod& prefill = router.add_pod("p0", Role::kPrefill);
+      TestPod& decode = router.add_pod("d0", Role::kDecode);
+      router.publish();
+      (stage == "prefill" ? prefill : decode).will_refuse(200, body);
+      const auto call = router.chat(false);
+      ASSERT_TRUE(router.finish(*call));
+      EXPECT_EQ(call->status, 200U) << stage << body;
+      EXPECT_EQ(call->body, expected_body("hello")) << stage << body;
+      const std::string series =
+          R"(baton_leg_failures_total{pool="chat",stage=")" + stage + R"("})";
+      EXPECT_EQ(router.metric(series), 1) << body;
+    }
+  }
+}
+
 TEST(OnePair, ErrorsInARowAreCountedAndForgotten) {
   Router router;
   router.add_pod("p0", Role::kPrefill);
