@@ -20,8 +20,7 @@ enum class Role : std::uint8_t { kPrefill, kDecode, kBoth };
 [[nodiscard]] std::optional<Role> role_from_name(std::string_view name);
 
 // What an engine says of itself, learnt from its own endpoints when the pod is first seen and again
-// whenever `epoch` changes. Two pods can exchange KV only if `layout_hash`, `model_hash` and
-// `engine_version` agree.
+// whenever `epoch` changes. Which pods can exchange KV is told by pairing.h.
 struct EngineFacts {
   std::string engine_id;       // unique to one pod over its restarts
   std::uint64_t epoch = 0;     // changes at every start of the process
@@ -61,6 +60,7 @@ enum class Health : std::uint8_t {
 // router itself has in flight there is in picking/pod_load.h, which is exact and has no age.
 struct PodState {
   Health health = Health::kUnknown;
+  std::string unusable_because;          // why it takes no requests however healthy; empty: it does
   std::optional<TimePoint> observed_at;  // of the figures below; none: never scraped
   int running = 0;
   int waiting = 0;

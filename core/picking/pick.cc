@@ -48,6 +48,8 @@ std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
     case Health::kDraining: return "draining";
     case Health::kHealthy: break;
   }
+  // Why is the operator's to know: it may name what clients must not see.
+  if (!entry.state.unusable_because.empty()) return "not usable, see GET /pods";
   if (load.in_flight.load(std::memory_order_relaxed) >= entry.pod.max_running) {
     return "at max_running";
   }

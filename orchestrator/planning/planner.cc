@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/pairing.h"
 #include "core/picking/pick.h"
 #include "decode_router/decode_router.h"
 #include "prefill_router/prefill_router.h"
@@ -37,16 +38,6 @@ double term(const PlanCandidate& candidate, std::string_view name) {
   return it == candidate.terms.end() ? 0.0 : it->seconds;
 }
 
-bool differ(std::string_view a, std::string_view b) { return !a.empty() && !b.empty() && a != b; }
-
-// Whether KV made by one pod can be read by the other, as far as both are known.
-bool compatible(const EngineFacts& a, const EngineFacts& b) {
-  const bool layouts_differ =
-      a.layout_hash != 0 && b.layout_hash != 0 && a.layout_hash != b.layout_hash;
-  return !layouts_differ && !differ(a.model_hash, b.model_hash) &&
-         !differ(a.engine_version, b.engine_version);
-}
-
 std::span<const PlanCandidate> usable(const std::vector<PlanCandidate>& candidates) {
   const auto end = std::ranges::find_if_not(
       candidates, [](const PlanCandidate& c) { return c.rejected_because.empty(); });
@@ -66,17 +57,22 @@ class Choice {
         prefill::shortlist(pick(request_.excluded_prefill, false), snapshot_, picking_, now_);
     decodes_ = decode::shortlist(pick(request_.excluded_decode, false), snapshot_, picking_, now_);
     std::vector<Option> options;
+    std::string why_apart;
     for (const PlanCandidate& prefill : usable(prefills_)) {
       for (const PlanCandidate& decode : usable(decodes_)) {
         if (prefill.pod->index == decode.pod->index) continue;
-        if (!compatible(prefill.pod->pod.facts, decode.pod->pod.facts)) continue;
-        options.push_back(pair_of(prefill, decode));
+        std::string apart = why_unpairable(prefill.pod->pod.facts, decode.pod->pod.facts);
+        if (apart.empty()) {
+          options.push_back(pair_of(prefill, decode));
+        } else if (why_apart.empty()) {
+          why_apart = std::move(apart);
+        }
       }
     }
-    if (options.empty()) {
-      why_none = usable(prefills_).empty() ? "no prefill pod can take it now"
-                                           : "no prefill pod fits a decode pod";
-    }
+    if (!options.empty()) return options;
+    why_none = usable(prefills_).empty() ? "no prefill pod can take it now"
+                                         : "no prefill pod fits a decode pod";
+    if (!why_apart.empty()) why_none += ": " + why_apart;
     return options;
   }
 

@@ -234,12 +234,24 @@ TEST_F(PlannerTest, PairsOnlyWhatCanExchangeKv) {
   d0_->pod.facts.layout_hash = 2;
   const auto none = plan(request_of(512));
   EXPECT_EQ(none->kind, PlanKind::kDecodeOnly);
-  EXPECT_EQ(none->reason, "no prefill pod fits a decode pod");
+  EXPECT_EQ(none->reason, "no prefill pod fits a decode pod: models a and b");
   d0_->pod.facts.layout_hash = 0;  // not known: no reason to refuse
   EXPECT_EQ(plan(request_of(512))->prefill->pod.name, "p1");
   p1_->pod.facts.engine_version = "x 1";
   d0_->pod.facts.engine_version = "x 2";
   EXPECT_EQ(plan(request_of(512))->kind, PlanKind::kDecodeOnly);
+}
+
+TEST_F(PlannerTest, LeavesOutPodsThatAreNotWhatTheyAreTakenFor) {
+  add_pods();
+  p0_->state.unusable_because = "hands nothing over at 10.0.0.7";
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    EXPECT_EQ(plan(request_of(512), seed)->prefill->pod.name, "p1");
+  }
+  d0_->state.unusable_because = d1_->state.unusable_because = "serves another model";
+  const auto none = plan(request_of(512));
+  ASSERT_FALSE(none);
+  EXPECT_THAT(none.error().message, HasSubstr("2 not usable, see GET /pods"));
 }
 
 TEST_F(PlannerTest, PairsTwoPodsOfRoleBothButNeverOneWithItself) {
