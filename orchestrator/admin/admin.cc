@@ -160,7 +160,7 @@ AdminResponse Admin::readyz(const http::Request&, std::string_view) {
 }
 
 AdminResponse Admin::pods(const http::Request&, std::string_view) {
-  return {200, pods_json(registry_, shared_.loads, Clock::now())};
+  return {200, pods_json(registry_.snapshots(), shared_.loads, Clock::now())};
 }
 
 AdminResponse Admin::drain_pod(const http::Request&, std::string_view segment) {

@@ -2,7 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/pairing.h"
 
 namespace baton::orchestrator {
 namespace {
@@ -18,7 +24,21 @@ Json facts_json(const EngineFacts& facts) {
           {"kv_address", facts.kv_address},
           {"block_tokens", facts.block_tokens.count()},
           {"max_context", facts.max_context.count()},
-          {"bytes_per_token", facts.bytes_per_token.count()}};
+          {"bytes_per_token", facts.bytes_per_token.count()},
+          {"tensor_parallel", facts.tensor_parallel}};
+}
+
+// Decode pods that cannot read what this prefill pod computes, by what keeps them apart.
+Json apart_json(const PodEntry& prefill, const Snapshot& snapshot) {
+  std::map<std::string, std::vector<std::string>> apart;
+  for (const auto& decode : snapshot.pods) {
+    if (decode->index == prefill.index || !can_decode(decode->pod.role)) continue;
+    std::string why = why_unpairable(prefill.pod.facts, decode->pod.facts);
+    if (!why.empty()) apart[std::move(why)].push_back(decode->pod.name);
+  }
+  Json list = Json::array();
+  for (const auto& [why, pods] : apart) list.push_back({{"because", why}, {"pods", pods}});
+  return list;
 }
 
 Json observed_json(const PodState& state, TimePoint now) {
@@ -41,23 +61,29 @@ Json load_json(const PodLoad& load) {
 
 }  // namespace
 
-std::string pods_json(const PodRegistry& registry, LoadTable& loads, TimePoint now) {
+std::string pods_json(std::span<const std::shared_ptr<const Snapshot>> snapshots, LoadTable& loads,
+                      TimePoint now) {
   Json pools = Json::array();
-  for (const auto& snapshot : registry.snapshots()) {
+  for (const auto& snapshot : snapshots) {
     Json pods = Json::array();
     for (const auto& entry : snapshot->pods) {
       const Pod& pod = entry->pod;
       const PodLoad& load = loads.of(entry->index);
+      const std::string& unusable = entry->state.unusable_because;
       pods.push_back({{"name", pod.name},
                       {"role", name_of(pod.role)},
                       {"url", pod.url},
                       {"health", name_of(entry->state.health)},
+                      {"unusable_because", unusable.empty() ? Json() : Json(unusable)},
                       {"in_flight", load.in_flight.load()},
                       {"max_running", pod.max_running},
                       {"labels", pod.labels},
                       {"load", load_json(load)},
                       {"observed", observed_json(entry->state, now)},
                       {"facts", facts_json(pod.facts)}});
+      if (can_prefill(pod.role)) {
+        pods.back()["cannot_pair_with"] = apart_json(*entry, *snapshot);
+      }
     }
     pools.push_back({{"name", snapshot->pool}, {"version", snapshot->version}, {"pods", pods}});
   }

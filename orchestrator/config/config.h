@@ -20,7 +20,7 @@ struct Endpoint {
 enum class Split : std::uint8_t { kAuto, kAlways, kNever };
 
 struct HealthConfig {
-  Duration interval = std::chrono::seconds(2);
+  Duration interval = std::chrono::seconds(1);
   Duration timeout = std::chrono::seconds(1);
   int failures = 3;        // failed checks in a row that eject a pod
   int passive_errors = 5;  // failed requests in a row that eject it

@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
+#include <set>
 #include <utility>
 
 #include "core/log.h"
-#include "orchestrator/registry/engine_metrics.h"
+#include "core/pairing.h"
 #include "orchestrator/registry/registry_metrics.h"
 
 namespace baton::orchestrator {
@@ -21,7 +21,7 @@ using http::Task;
 
 namespace {
 
-constexpr Bytes kAnswerLimit{4LL << 20};
+constexpr std::size_t kToldApart = 8;  // reasons a pool
 
 void log_if_failed(std::exception_ptr failure) {
   if (!failure) return;
@@ -32,49 +32,18 @@ void log_if_failed(std::exception_ptr failure) {
   }
 }
 
-Task<Result<std::string>> get(std::shared_ptr<http::Client> client, std::string host,
-                              std::uint16_t port, std::string target) {
-  http::ClientRequest request;
-  request.method = "GET";
-  request.target = target;
-  auto exchange = co_await client->send(std::move(host), port, std::move(request));
-  if (!exchange) co_return std::unexpected(exchange.error());
-  auto body = co_await (*exchange)->read_all(kAnswerLimit);
-  if (body && (*exchange)->status() != 200) {
-    co_return fail(ErrorCode::kUpstream, Stage::kRouter,
-                   target + " answered " + std::to_string((*exchange)->status()), true);
-  }
-  co_return std::move(body);
-}
-
-Task<Result<std::string>> get_within(Duration limit, std::shared_ptr<http::Client> client,
-                                     std::string host, std::uint16_t port, std::string target) {
-  using asio::experimental::awaitable_operators::operator||;
-  asio::steady_timer timer(co_await asio::this_coro::executor, limit);
-  auto first = co_await (get(std::move(client), std::move(host), port, target) ||
-                         timer.async_wait(asio::use_awaitable));
-  if (first.index() == 0) co_return std::get<0>(std::move(first));
-  co_return fail(ErrorCode::kTimeout, Stage::kRouter, target + " took too long", true);
-}
-
-// What engines say in their metrics alone. A look that brought none changes nothing.
-void add_facts_of_metrics(EngineFacts& facts, const std::optional<EngineMetrics>& metrics,
-                          const EngineFacts& before) {
-  if (facts.epoch == 0) facts.epoch = metrics ? metrics->started_at : before.epoch;
-  if (facts.block_tokens.count() == 0) {
-    facts.block_tokens = metrics ? metrics->block_tokens : before.block_tokens;
-  }
-}
-
 }  // namespace
 
 // One pod under watch; shared with the coroutine that watches it.
 struct PodRegistry::Watch {
-  Watch(asio::io_context& io, Metrics& metrics, const std::string& pool_name, const Pod& watched,
-        const HealthConfig& config)
-      : pool(pool_name),
+  Watch(asio::io_context& io, Metrics& metrics, const PoolConfig& settings, const Pod& watched,
+        const adapters::Connector* speaks)
+      : pool(settings.name),
+        model(settings.model),
+        connector(speaks),
         pod(watched),
-        health(config, Clock::now()),
+        health(settings.health, Clock::now()),
+        identity(speaks),
         timer(io),
         usable(metrics.gauge(registry_metrics::kPodUsable,
                              {pool, pod.name, std::string(name_of(pod.role))})),
@@ -88,20 +57,31 @@ struct PodRegistry::Watch {
         metrics_failures(
             metrics.counter(registry_metrics::kScrapeFailures, {pool, pod.name, "metrics"})),
         facts_failures(
-            metrics.counter(registry_metrics::kScrapeFailures, {pool, pod.name, "facts"})) {}
+            metrics.counter(registry_metrics::kScrapeFailures, {pool, pod.name, "facts"})),
+        probe_failures(
+            metrics.counter(registry_metrics::kScrapeFailures, {pool, pod.name, "probe"})) {}
+
+  [[nodiscard]] bool takes_requests() const {
+    return health.usable() && identity.known() && identity.unusable_because().empty();
+  }
+  [[nodiscard]] PodDoor door() const { return {client, pod, model, connector, timeout}; }
 
   const std::string pool;
+  const std::string model;
+  const adapters::Connector* const connector;
   Pod pod;
   std::uint32_t index = 0;
   PodHealth health;
-  PodState state;  // as last observed; `health` of it is filled in by publish()
-  bool facts_known = false;
+  PodIdentity identity;
+  std::uint64_t started_at = 0;  // of the process, as its metrics last told
+  PodState state;                // as last observed; what publish() fills in is not
+  std::string logged_misfit;
   bool changed = true;  // since `entry` was made
   std::shared_ptr<const PodEntry> entry;
 
   Duration timeout{};
-  const adapters::Connector* connector = nullptr;
   std::shared_ptr<http::Client> client;
+  std::shared_ptr<http::Client> probe_client;
   asio::steady_timer timer;
   bool removed = false;  // no longer known to the registry, which may be gone
 
@@ -113,10 +93,12 @@ struct PodRegistry::Watch {
   prometheus::Counter& restarts;
   prometheus::Counter& metrics_failures;
   prometheus::Counter& facts_failures;
+  prometheus::Counter& probe_failures;
 };
 
 struct PodRegistry::Pool {
   std::string name;
+  std::set<std::string> told_apart;  // what keeps pods from pairing, as far as it was logged
   std::vector<WatchPtr> watches;
   std::shared_ptr<const Snapshot> snapshot;
 };
@@ -156,9 +138,13 @@ void PodRegistry::apply(std::shared_ptr<const Config> config) {
     limits.header_time = settings.health.timeout;
     limits.idle_time = settings.health.timeout;
     const std::shared_ptr<http::Client> client = http::Client::create(io_, limits);
+    limits.header_time = kProbeLimit;
+    limits.idle_time = kProbeLimit;
+    const std::shared_ptr<http::Client> probe_client = http::Client::create(io_, limits);
     for (const Pod& pod : settings.pods()) {
       pool.watches.push_back(take_or_add(before, settings, pod));
       pool.watches.back()->client = client;
+      pool.watches.back()->probe_client = probe_client;
     }
   }
   for (const WatchPtr& watch : before) {
@@ -173,7 +159,8 @@ PodRegistry::WatchPtr PodRegistry::take_or_add(std::vector<WatchPtr>& before,
   const auto same = std::ranges::find_if(before, [&](const WatchPtr& watch) {
     return watch && watch->pool == pool.name && watch->pod.name == pod.name &&
            watch->pod.role == pod.role && watch->pod.host == pod.host &&
-           watch->pod.port == pod.port && watch->connector == connector;
+           watch->pod.port == pod.port && watch->pod.bootstrap_port == pod.bootstrap_port &&
+           watch->connector == connector && watch->model == pool.model;
   });
   if (same != before.end()) {
     WatchPtr watch = std::exchange(*same, nullptr);
@@ -185,10 +172,9 @@ PodRegistry::WatchPtr PodRegistry::take_or_add(std::vector<WatchPtr>& before,
     watch->changed = true;
     return watch;
   }
-  auto watch = std::make_shared<Watch>(io_, metrics_, pool.name, pod, pool.health);
+  auto watch = std::make_shared<Watch>(io_, metrics_, pool, pod, connector);
   watch->index = free_index();
   watch->timeout = pool.health.timeout;
-  watch->connector = connector;
   asio::co_spawn(io_, watch_pod(watch), log_if_failed);
   return watch;
 }
@@ -216,70 +202,102 @@ Task<void> PodRegistry::watch_pod(WatchPtr watch) {
     co_await watch->timer.async_wait(asio::as_tuple(asio::use_awaitable));
     if (watch->removed) co_return;
     if (Clock::now() < watch->health.next_check()) continue;
-    const bool good = co_await check_pod(watch);
+    const bool ask = watch->identity.facts_due(Clock::now()) ||
+                     loads_.of(watch->index).consecutive_errors.load() > 0;
+    PodLook look =
+        co_await look_at_pod(watch->door(), ask ? std::nullopt : std::optional(watch->started_at));
     if (watch->removed) co_return;
+    const bool good = take_look(*watch, std::move(look));
     (good ? watch->checks_ok : watch->checks_failed).Increment();
     settle(*watch, watch->health.on_check(good, Clock::now()));
+    if (good) begin_probe(watch);
   }
 }
 
-// Health, facts and metrics of a pod. A pod whose facts were never read cannot be used.
-Task<bool> PodRegistry::check_pod(WatchPtr watch) {
-  const auto answer = co_await get_within(watch->timeout, watch->client, watch->pod.host,
-                                          watch->pod.port, "/health");
-  if (!answer || watch->removed) co_return false;
-
-  const auto text = co_await get_within(watch->timeout, watch->client, watch->pod.host,
-                                        watch->pod.port, "/metrics");
-  if (watch->removed) co_return false;
-  auto metrics = text ? read_engine_metrics(*text) : std::nullopt;
-
-  Result<EngineFacts> facts = co_await read_facts(watch);
-  if (watch->removed) co_return false;
-  if (facts) {
-    add_facts_of_metrics(*facts, metrics, watch->pod.facts);
-    take_facts(*watch, std::move(*facts));
+bool PodRegistry::take_look(Watch& watch, PodLook look) {
+  if (!look.health) {
+    watch.identity.on_failed_check();
+    return false;
+  }
+  if (look.metrics) {
+    watch.started_at = look.metrics->started_at;
+    watch.state = std::move(look.metrics->state);
+    watch.state.observed_at = Clock::now();
+    watch.changed = true;
   } else {
-    watch->facts_failures.Increment();
-    if (!watch->facts_known) co_return false;
+    watch.metrics_failures.Increment();
   }
-
-  if (metrics) {
-    watch->state = std::move(metrics->state);
-    watch->state.observed_at = Clock::now();
-    watch->changed = true;
-  } else {
-    watch->metrics_failures.Increment();
+  if (look.facts) {
+    if (!*look.facts) watch.facts_failures.Increment();
+    take_identity(watch, watch.identity.on_facts(watch.pod, *look.facts, Clock::now()));
   }
-  co_return true;
+  // A pod that never said what it is cannot be used.
+  return watch.identity.known() || !watch.identity.misfit().empty();
 }
 
-Task<Result<EngineFacts>> PodRegistry::read_facts(WatchPtr watch) {
-  if (watch->connector == nullptr) co_return EngineFacts();
-  std::vector<std::string> bodies;
-  for (const adapters::FactsTarget& wanted : watch->connector->facts_targets(watch->pod)) {
-    const std::uint16_t port = wanted.port == 0 ? watch->pod.port : wanted.port;
-    auto body =
-        co_await get_within(watch->timeout, watch->client, watch->pod.host, port, wanted.target);
-    if (!body) co_return std::unexpected(body.error());
-    bodies.push_back(std::move(*body));
-  }
-  if (bodies.empty()) co_return EngineFacts();
-  co_return watch->connector->read_facts(watch->pod, bodies);
-}
-
-void PodRegistry::take_facts(Watch& watch, EngineFacts facts) {
-  if (watch.facts_known && watch.pod.facts == facts) return;
-  if (watch.facts_known && watch.pod.facts.epoch != facts.epoch) {
+void PodRegistry::take_identity(Watch& watch, IdentityEvent event) {
+  if (event == IdentityEvent::kNone) return;
+  if (event == IdentityEvent::kRestarted) {
     watch.restarts.Increment();
     prefixes_.forget_pod(watch.index);
     loads_.of(watch.index).consecutive_errors = 0;
     log(LogLevel::kWarn, "pod restarted", {{"pool", watch.pool}, {"pod", watch.pod.name}});
   }
-  watch.pod.facts = std::move(facts);
-  watch.facts_known = true;
+  watch.pod.facts = watch.identity.facts();
   watch.changed = true;
-  if (watch.health.usable()) publish(pool_of(watch));
+  Pool& pool = pool_of(watch);
+  warn_of_misfit(watch);
+  warn_of_pairs(pool, watch);
+  if (watch.health.usable()) publish(pool);
+}
+
+void PodRegistry::warn_of_misfit(Watch& watch) {
+  const std::string& misfit = watch.identity.misfit();
+  if (misfit == watch.logged_misfit) return;
+  if (misfit.empty()) {
+    log(LogLevel::kInfo, "pod fits", {{"pool", watch.pool}, {"pod", watch.pod.name}});
+  } else {
+    log(LogLevel::kError, "pod cannot be used",
+        {{"pool", watch.pool}, {"pod", watch.pod.name}, {"because", misfit}});
+  }
+  watch.logged_misfit = misfit;
+}
+
+// Says once what keeps pods of a pool from exchanging KV, however many they are.
+void PodRegistry::warn_of_pairs(Pool& pool, const Watch& watch) {
+  const auto warn = [&pool](const Watch& prefill, const Watch& decode) {
+    if (!can_prefill(prefill.pod.role) || !can_decode(decode.pod.role)) return;
+    const std::string why = why_unpairable(prefill.pod.facts, decode.pod.facts);
+    if (why.empty() || pool.told_apart.size() >= kToldApart) return;
+    if (!pool.told_apart.insert(why).second) return;
+    log(LogLevel::kWarn, "pods cannot exchange KV",
+        {{"pool", pool.name},
+         {"prefill", prefill.pod.name},
+         {"decode", decode.pod.name},
+         {"because", why}});
+  };
+  for (const WatchPtr& other : pool.watches) {
+    if (other.get() == &watch) continue;
+    warn(watch, *other);
+    warn(*other, watch);
+  }
+}
+
+// Beside the checks, which go on while a busy pod takes its time.
+void PodRegistry::begin_probe(const WatchPtr& watch) {
+  auto probe = watch->identity.next_probe(watch->pod, watch->model, Clock::now());
+  if (probe) asio::co_spawn(io_, probe_pod(watch, std::move(*probe)), log_if_failed);
+}
+
+Task<void> PodRegistry::probe_pod(WatchPtr watch, PodIdentity::Probe probe) {
+  PodDoor door = watch->door();
+  door.client = watch->probe_client;
+  door.limit = kProbeLimit;
+  const auto answer = co_await send_probe(std::move(door), std::move(probe.request));
+  if (watch->removed) co_return;
+  watch->changed = true;  // a failure is shown, too
+  take_identity(*watch, watch->identity.on_probe(watch->pod, probe.start, answer, Clock::now()));
+  if (!watch->identity.probe_failure().empty()) watch->probe_failures.Increment();
 }
 
 void PodRegistry::settle(Watch& watch, HealthEvent event) {
@@ -346,10 +364,11 @@ void PodRegistry::publish(Pool& pool) {
       entry->pod = watch->pod;
       entry->state = watch->state;
       entry->state.health = watch->health.health();
+      entry->state.unusable_because = watch->identity.unusable_because();
       entry->index = watch->index;
       watch->entry = std::move(entry);
       watch->changed = false;
-      watch->usable.Set(watch->health.usable() ? 1 : 0);
+      watch->usable.Set(watch->takes_requests() ? 1 : 0);
     }
     snapshot->pods.push_back(watch->entry);
   }
@@ -393,7 +412,7 @@ bool PodRegistry::ready() const {
     for (const WatchPtr& watch : pool->watches) {
       const Role role = watch->pod.role;
       wants_prefill = wants_prefill || can_prefill(role);
-      if (!watch->health.usable()) continue;
+      if (!watch->takes_requests()) continue;
       prefill = prefill || can_prefill(role);
       decode = decode || can_decode(role);
     }

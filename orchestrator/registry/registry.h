@@ -17,14 +17,16 @@
 #include "core/pod.h"
 #include "orchestrator/config/config.h"
 #include "orchestrator/registry/pod_health.h"
+#include "orchestrator/registry/pod_identity.h"
+#include "orchestrator/registry/pod_inspection.h"
 
 namespace baton::orchestrator {
 
-// Knows every configured pod: checks its health, reads its metrics and its facts, ejects it and
-// takes it back (pod_health.h), and tells its subscribers in immutable snapshots, one for each
-// pool. A pod is checked at once when it is new. A pod whose epoch changed has restarted: what the
-// prefix index believed of it is forgotten. Lives on the control thread, where all its functions
-// are called; borrows the shared tables, which outlive it.
+// Knows every configured pod: checks its health and reads its metrics (pod_inspection.h), learns
+// what it is (pod_identity.h), ejects it and takes it back (pod_health.h), and tells its
+// subscribers in immutable snapshots, one for each pool. A pod is checked at once when it is new.
+// Of a pod that restarted, what the prefix index believed is forgotten. Lives on the control
+// thread, where all its functions are called; borrows the shared tables, which outlive it.
 class PodRegistry {
  public:
   using Subscriber = std::function<void(std::shared_ptr<const Snapshot>)>;
@@ -54,6 +56,8 @@ class PodRegistry {
   [[nodiscard]] std::vector<std::shared_ptr<const Snapshot>> snapshots() const;
 
   static constexpr Duration kTick = std::chrono::milliseconds(100);
+  // Of a probe: a pod that is busy answers a small request after those that came before it.
+  static constexpr Duration kProbeLimit = std::chrono::seconds(30);
 
  private:
   struct Watch;
@@ -61,13 +65,17 @@ class PodRegistry {
   using WatchPtr = std::shared_ptr<Watch>;
 
   adapters::http::Task<void> watch_pod(WatchPtr watch);
-  adapters::http::Task<bool> check_pod(WatchPtr watch);
   adapters::http::Task<void> tick(std::shared_ptr<const bool> alive);
 
   WatchPtr take_or_add(std::vector<WatchPtr>& before, const PoolConfig& pool, const Pod& pod);
   void forget(Watch& watch);
-  [[nodiscard]] adapters::http::Task<Result<EngineFacts>> read_facts(WatchPtr watch);
-  void take_facts(Watch& watch, EngineFacts facts);
+  // Whether the check was good.
+  bool take_look(Watch& watch, PodLook look);
+  void take_identity(Watch& watch, IdentityEvent event);
+  void begin_probe(const WatchPtr& watch);
+  adapters::http::Task<void> probe_pod(WatchPtr watch, PodIdentity::Probe probe);
+  static void warn_of_misfit(Watch& watch);
+  static void warn_of_pairs(Pool& pool, const Watch& watch);
   void settle(Watch& watch, HealthEvent event);
   bool set_draining(std::string_view pod, bool draining);
   std::uint32_t free_index();

@@ -7,7 +7,8 @@ namespace baton::orchestrator::registry_metrics {
 inline constexpr MetricSpec kPodUsable{
     "baton_pod_usable",
     MetricType::kGauge,
-    "1 while the pod takes requests, 0 while it is unknown, ejected or draining.",
+    "1 while the pod takes requests, 0 while it is unknown, ejected, draining or not what the "
+    "configuration takes it for.",
     "pool,pod,role",
     {}};
 inline constexpr MetricSpec kChecks{"baton_pod_checks_total",
@@ -22,13 +23,13 @@ inline constexpr MetricSpec kEjections{"baton_pod_ejections_total",
                                        {}};
 inline constexpr MetricSpec kRestarts{"baton_pod_restarts_total",
                                       MetricType::kCounter,
-                                      "Times a pod came back with another epoch.",
+                                      "Times another process answered for a pod.",
                                       "pool,pod",
                                       {}};
 inline constexpr MetricSpec kScrapeFailures{
     "baton_pod_scrape_failures_total",
     MetricType::kCounter,
-    "Looks at a pod's metrics or facts that brought nothing usable.",
+    "Questions to a pod that brought nothing usable, by what was asked: metrics, facts, probe.",
     "pool,pod,what",
     {}};
 

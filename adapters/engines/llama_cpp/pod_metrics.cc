@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <utility>
 
@@ -42,7 +43,10 @@ PodMetrics::PodMetrics(Metrics& registry, std::string model_name)
       inter_token_(registry.histogram(spec_of("vllm:inter_token_latency_seconds"), {model_name_})),
       stopped_(counter("vllm:request_success_total", {model_name_, "stop"})),
       cut_(counter("vllm:request_success_total", {model_name_, "length"})),
-      slow_clients_(counter("baton_pod_slow_clients_total", {})) {}
+      slow_clients_(counter("baton_pod_slow_clients_total", {})) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  gauge("process_start_time_seconds", {}).Set(std::chrono::duration<double>(now).count());
+}
 
 prometheus::Gauge& PodMetrics::gauge(std::string_view name, const LabelValues& values) {
   return registry_.gauge(spec_of(name), values);

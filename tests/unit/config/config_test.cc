@@ -194,7 +194,7 @@ TEST(ConfigToJson, GivesBackWhatTheFileSaid) {
   const auto json = nlohmann::json::parse(config_to_json(*config));
   EXPECT_EQ(json["retry_budget"], 0.1);
   EXPECT_EQ(json["drain_timeout_seconds"], 2.5);
-  EXPECT_EQ(json["pools"][0]["health"]["interval_seconds"], 2);
+  EXPECT_EQ(json["pools"][0]["health"]["interval_seconds"], 1);
   EXPECT_EQ(json["pools"][0]["prefill"][0]["url"], "http://127.0.0.1:8001");
   EXPECT_TRUE(json["pools"][0]["slo"]["ttft_ms"].is_null());
 }

@@ -3,12 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "adapters/http/server.h"
+#include "tests/unit/registry/fake_connector.h"
 
 namespace baton::orchestrator {
 namespace {
@@ -17,6 +21,7 @@ namespace http = adapters::http;
 namespace asio = boost::asio;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::HasSubstr;
 
 // What discovery asks of a pod, over a real socket; a test changes its mind at will.
 class FakePod {
@@ -31,10 +36,16 @@ class FakePod {
   unsigned health = 200;
   std::uint64_t epoch = 1;
   std::string metrics = "vllm:num_requests_running 3\n";
+  std::string models = R"({"data":[{"id":"m","max_model_len":2048}]})";
+  std::string fake = R"({"version":"1"})";
+  std::string probe = R"({"id":"e"})";
+  bool answers_probes = true;
+  std::map<std::string, int> asked;  // by path
 
  private:
   http::Task<void> answer(http::Exchange& exchange) {
     const std::string path(exchange.request().path());
+    ++asked[path];
     if (path == "/health") {
       co_await exchange.send(health, {}, "");
     } else if (path == "/baton/facts") {
@@ -47,7 +58,15 @@ class FakePod {
     } else if (path == "/version") {
       co_await exchange.send(200, {}, R"({"version":"0.32.0"})");
     } else if (path == "/v1/models") {
-      co_await exchange.send(200, {}, R"({"data":[{"id":"m","max_model_len":2048}]})");
+      co_await exchange.send(200, {}, models);
+    } else if (path == "/fake") {
+      co_await exchange.send(200, {}, fake);
+    } else if (path == "/probe") {
+      while (!answers_probes) {
+        asio::steady_timer wait(co_await asio::this_coro::executor, milliseconds(5));
+        co_await wait.async_wait(asio::use_awaitable);
+      }
+      co_await exchange.send(200, {}, probe);
     } else {
       co_await exchange.send(200, {}, metrics);
     }
@@ -87,6 +106,16 @@ class RegistryTest : public testing::Test {
     return config;
   }
 
+  // The same with pods of the fake protocol, of which those that prefill are probed.
+  std::shared_ptr<Config> fake_config() {
+    auto fake = config();
+    fake->pools[0].connector = "fake";
+    return fake;
+  }
+  [[nodiscard]] bool shows(const std::string& series) const {
+    return metrics_.expose().find("\n" + series + "\n") != std::string::npos;
+  }
+
   void run_until(const std::function<bool()>& condition) {
     const TimePoint limit = Clock::now() + seconds(10);
     while (!condition()) {
@@ -108,8 +137,11 @@ class RegistryTest : public testing::Test {
   FakePod decode_{io_};
   std::uint64_t last_version_ = 0;
   std::shared_ptr<const Snapshot> latest_;
-  std::unique_ptr<PodRegistry> registry_ =
-      std::make_unique<PodRegistry>(io_, loads_, prefixes_, metrics_);
+  FakeConnector fake_;
+  std::unique_ptr<PodRegistry> registry_ = std::make_unique<PodRegistry>(
+      io_, loads_, prefixes_, metrics_, [this](std::string_view name) {
+        return name == "fake" ? &fake_ : adapters::find_connector(name);
+      });
 };
 
 TEST_F(RegistryTest, LearnsHealthFactsAndLoad) {
@@ -139,8 +171,7 @@ TEST_F(RegistryTest, LearnsOfVllmByItsOwnEndpoints) {
   EXPECT_EQ(entry(1).pod.facts.epoch, 1'000'000U);
 
   const auto restarts = [this] {
-    return metrics_.expose().find("\nbaton_pod_restarts_total{pod=\"d\",pool=\"pool\"} 1\n") !=
-           std::string::npos;
+    return shows("baton_pod_restarts_total{pod=\"d\",pool=\"pool\"} 1");
   };
   decode_.metrics = "nothing";  // no restart is seen in metrics that did not come
   run_until([this] { return entry(1).state.observed_at < Clock::now() - milliseconds(150); });
@@ -149,6 +180,93 @@ TEST_F(RegistryTest, LearnsOfVllmByItsOwnEndpoints) {
   decode_.metrics = load + block + "process_start_time_seconds 2000\n";
   run_until([this] { return entry(1).pod.facts.epoch == 2'000'000U; });
   EXPECT_TRUE(restarts());
+}
+
+TEST_F(RegistryTest, AsksForFactsWhenThereIsReasonToAndNotAtEveryCheck) {
+  registry_->apply(config());
+  run_until_ready();
+  const int asked = prefill_.asked["/baton/facts"];
+  const int checks = prefill_.asked["/health"];
+  run_until([&] { return prefill_.asked["/health"] >= checks + 10; });
+  EXPECT_EQ(prefill_.asked["/baton/facts"], asked);
+  EXPECT_GE(prefill_.asked["/metrics"], checks + 9);
+  loads_.of(entry(0).index).consecutive_errors = 1;
+  run_until([&] { return prefill_.asked["/baton/facts"] > asked; });
+}
+
+TEST_F(RegistryTest, AsksForFactsWhenTheMetricsTellAnotherStart) {
+  prefill_.metrics = "vllm:num_requests_running 0\nprocess_start_time_seconds 1000\n";
+  registry_->apply(config());
+  run_until_ready();
+  prefill_.epoch = 2;
+  prefill_.metrics = "vllm:num_requests_running 0\nprocess_start_time_seconds 2000\n";
+  run_until([this] { return entry(0).pod.facts.epoch == 2; });
+  EXPECT_TRUE(shows(R"(baton_pod_restarts_total{pod="p",pool="pool"} 1)"));
+}
+
+TEST_F(RegistryTest, UsesAPodOnceItsProbeIsAnswered) {
+  prefill_.answers_probes = false;
+  registry_->apply(fake_config());
+  run_until([this] { return health(0) == Health::kHealthy && health(1) == Health::kHealthy; });
+  EXPECT_FALSE(registry_->ready());
+  EXPECT_THAT(entry(0).state.unusable_because, HasSubstr("probe is not answered"));
+  EXPECT_EQ(entry(1).state.unusable_because, "");
+  const int checks = prefill_.asked["/health"];  // go on meanwhile
+  run_until([&] { return prefill_.asked["/health"] >= checks + 3; });
+  EXPECT_EQ(prefill_.asked["/probe"], 1);
+  EXPECT_TRUE(shows(R"(baton_pod_usable{pod="p",pool="pool",role="prefill"} 0)"));
+  prefill_.answers_probes = true;
+  run_until_ready();
+  EXPECT_EQ(entry(0).pod.facts.engine_id, "e");
+  EXPECT_EQ(entry(0).pod.facts.engine_version, "fake 1");
+  EXPECT_TRUE(shows(R"(baton_pod_usable{pod="p",pool="pool",role="prefill"} 1)"));
+  EXPECT_EQ(prefill_.asked["/probe"], 1);
+  EXPECT_EQ(decode_.asked["/probe"], 0);
+}
+
+TEST_F(RegistryTest, ARestartedPodTakesNothingUntilItIsProbedAnew) {
+  const std::string load = "vllm:num_requests_running 0\n";
+  prefill_.metrics = load + "process_start_time_seconds 1000\n";
+  registry_->apply(fake_config());
+  run_until_ready();
+  const std::vector<std::uint64_t> chain = {11, 22, 33};
+  const std::vector<std::uint32_t> pods = {entry(0).index};
+  prefixes_.confirm(chain, pods[0], Clock::now());
+  prefill_.answers_probes = false;
+  prefill_.probe = R"({"id":"f"})";
+  prefill_.metrics = load + "process_start_time_seconds 2000\n";
+  run_until([this] { return !entry(0).state.unusable_because.empty(); });
+  EXPECT_FALSE(registry_->ready());
+  EXPECT_EQ(entry(0).pod.facts.engine_id, "");
+  EXPECT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(0));
+  prefill_.answers_probes = true;
+  run_until_ready();
+  EXPECT_EQ(entry(0).pod.facts.engine_id, "f");
+  EXPECT_TRUE(shows(R"(baton_pod_restarts_total{pod="p",pool="pool"} 1)"));
+}
+
+TEST_F(RegistryTest, SaysOfAPodWhyItCannotBeUsed) {
+  prefill_.probe = "{}";
+  decode_.fake = "hello";
+  registry_->apply(fake_config());
+  run_until([this] {
+    return entry(0).state.unusable_because == "hands nothing over" &&
+           entry(1).state.unusable_because == "is no fake engine";
+  });
+  EXPECT_FALSE(registry_->ready());
+  EXPECT_EQ(health(1), Health::kHealthy);
+  decode_.fake = R"({"version":"1"})";
+  run_until([this] { return entry(1).state.unusable_because.empty(); });
+}
+
+TEST_F(RegistryTest, APodWithoutTheModelCannotBeUsed) {
+  decode_.models = R"({"data":[{"id":"a"},{"id":"b"},{"id":"l","parent":"a"}]})";
+  registry_->apply(config());
+  run_until([this] { return !entry(1).state.unusable_because.empty(); });
+  EXPECT_THAT(entry(1).state.unusable_because, HasSubstr("serves the model a, b, not m"));
+  EXPECT_FALSE(registry_->ready());
+  decode_.models = "whatever";  // an answer that tells nothing keeps nobody out
+  run_until_ready();
 }
 
 TEST_F(RegistryTest, EjectsAndTakesBack) {
@@ -179,6 +297,7 @@ TEST_F(RegistryTest, ForgetsThePrefixesOfARestartedPod) {
   for (const std::uint32_t pod : pods) prefixes_.confirm(chain, pod, Clock::now());
   ASSERT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(3, 3));
   prefill_.epoch = 2;
+  prefill_.metrics += "process_start_time_seconds 2000\n";
   run_until([this] { return entry(0).pod.facts.epoch == 2; });
   EXPECT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(0, 3));
 }
