@@ -13,15 +13,16 @@ ARROWS = {
     "prefill_router": {"core", "core/picking"},
     "decode_router": {"core", "core/picking"},
     "adapters/http": {"core"},
-    "adapters/engines": {"core", "core/picking", "adapters/http"},
+    "adapters/kv_events": {"core", "core/picking"},
+    "adapters/engines": {"core", "core/picking", "adapters/http", "adapters/kv_events"},
     "adapters/engines/llama_cpp": {
         "core", "core/picking", "kv_transfer", "adapters/http", "adapters/engines"},
     "adapters": {
         "core", "core/picking", "kv_transfer", "prefill_router", "decode_router", "adapters/http",
-        "adapters/engines"},
+        "adapters/kv_events", "adapters/engines"},
     "orchestrator": {
         "core", "core/picking", "core/engine_model", "kv_transfer", "prefill_router",
-        "decode_router", "adapters", "adapters/http", "adapters/engines",
+        "decode_router", "adapters", "adapters/http", "adapters/kv_events", "adapters/engines",
         "adapters/engines/llama_cpp"},
 }
 
