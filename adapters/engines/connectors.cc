@@ -3,6 +3,7 @@
 #include "adapters/engines/baton/baton_connector.h"
 #include "adapters/engines/connector.h"
 #include "adapters/engines/plain/plain_connector.h"
+#include "adapters/engines/sglang/sglang_connector.h"
 #include "adapters/engines/vllm/nixl_connector.h"
 
 namespace baton::adapters {
@@ -11,8 +12,9 @@ namespace {
 const auto& all_connectors() {
   static const BatonConnector baton;
   static const VllmNixlConnector vllm_nixl;
+  static const SglangConnector sglang;
   static const PlainConnector plain;
-  static const std::array<const Connector*, 3> all = {&baton, &vllm_nixl, &plain};
+  static const std::array<const Connector*, 4> all = {&baton, &vllm_nixl, &sglang, &plain};
   return all;
 }
 

@@ -21,12 +21,12 @@ ErrorCode code_from_status(unsigned status) {
   }
 }
 
+}  // namespace
+
 bool is_set(const OpenAiRequest& request, std::string_view key) {
   const JsonField* field = request.fields.find(key);
   return field != nullptr && field->kind != JsonKind::kNull && field->kind != JsonKind::kFalse;
 }
-
-}  // namespace
 
 std::string target_of(Api api) {
   return api == Api::kChat ? "/v1/chat/completions" : "/v1/completions";

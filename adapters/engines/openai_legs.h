@@ -24,6 +24,9 @@ void limit_to_prefill(JsonPatch& patch, const OpenAiRequest& request);
 // The same without changes: byte for byte as it came, but for the model's name.
 [[nodiscard]] LegRequest client_leg(const OpenAiRequest& request, const HandoffKey& key);
 
+// Whether the client gave the field, as something other than null or false.
+[[nodiscard]] bool is_set(const OpenAiRequest& request, std::string_view key);
+
 // Why a prompt's KV cannot be handed over by any engine: it would have to go to several readers, or
 // the decode pod would have to tell what only prefill knows. Empty: it can.
 [[nodiscard]] std::string refuses_handoff(const OpenAiRequest& request);

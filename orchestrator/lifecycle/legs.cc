@@ -1,6 +1,7 @@
 #include "orchestrator/lifecycle/legs.h"
 
 #include <charconv>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "orchestrator/lifecycle/stream_watch.h"
@@ -21,7 +22,21 @@ std::string data_of(std::string_view event) {
   const std::size_t at = event.find(kData);
   if (at == std::string_view::npos) return {};
   event.remove_prefix(at + kData.size());
+  if (event.starts_with(' ')) event.remove_prefix(1);
   return std::string(event.substr(0, event.find('\n')));
+}
+
+// The status that a stream's error would have had as an answer of its own: engines that say it put
+// it into `error.code`.
+unsigned status_in(std::string_view event) {
+  const auto parsed = nlohmann::json::parse(event, nullptr, false);
+  if (!parsed.is_object()) return 500;
+  const auto error = parsed.find("error");
+  if (error == parsed.end() || !error->is_object()) return 500;
+  const auto code = error->find("code");
+  if (code == error->end() || !code->is_number_integer()) return 500;
+  const auto status = code->get<std::int64_t>();
+  return status >= 400 && status < 600 ? static_cast<unsigned>(status) : 500;
 }
 
 // Reads the answer's first event into leg->begun. False: there was none, or it told of an error.
@@ -45,8 +60,9 @@ Task<bool> read_first_event(Leg& leg, http::ClientExchange& answer) {
     leg.begun += *piece;
   }
   if (!watch.engine_error()) co_return true;
-  leg.status = 500;
   leg.body = data_of(std::exchange(leg.begun, {}));
+  leg.status = status_in(leg.body);
+  leg.content_type = "application/json";
   co_return false;
 }
 

@@ -39,7 +39,8 @@ inline constexpr Bytes kWholeAnswer{8LL << 20};
 // Sends the request and reads the head of the answer; the body too, unless it is a good answer of
 // unknown length or longer than `whole_up_to`, which is left in leg->answer. Nothing is thrown away
 // on cancellation but the connection. With `await_event` a stream's first event is read as well,
-// and one of an error makes it an answer with status 500. `client` outlives the coroutine.
+// and one of an error makes it an answer with the status of its `code`, else 500. `client` outlives
+// the coroutine.
 [[nodiscard]] Task<void> run_leg(http::Client* client, std::shared_ptr<Leg> leg,
                                  http::ClientRequest request, Bytes whole_up_to, bool await_event);
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "adapters/engines/openai_facts.h"
 #include "adapters/engines/openai_legs.h"
 
 namespace baton::adapters {
@@ -35,17 +36,6 @@ std::optional<ErrorCode> code_from_name(std::string_view name) {
     if (name == name_of(code)) return code;
   }
   return std::nullopt;
-}
-
-// The member as text; empty where it is absent or something else.
-std::string text_of(const nlohmann::json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-std::int64_t number_of(const nlohmann::json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number_integer() ? found->get<std::int64_t>() : 0;
 }
 
 }  // namespace
@@ -99,11 +89,11 @@ Error BatonConnector::read_error(unsigned status, std::string_view body, Stage l
   const nlohmann::json said = error_in(body);
   Error error = read_openai_error(status, said, leg);
   if (!said.is_object()) return error;
-  if (const auto stage = stage_from_name(text_of(said, "stage"));
+  if (const auto stage = stage_from_name(text_member(said, "stage"));
       stage && *stage != Stage::kRouter) {
     error.stage = *stage;
   }
-  if (const auto code = code_from_name(text_of(said, "code"))) error.code = *code;
+  if (const auto code = code_from_name(text_member(said, "code"))) error.code = *code;
   const auto retryable = said.find("retryable");
   if (retryable != said.end() && retryable->is_boolean()) error.retryable = retryable->get<bool>();
   return error;
@@ -116,20 +106,20 @@ Result<EngineFacts> BatonConnector::read_facts(const Pod&,
     return fail(ErrorCode::kUpstream, Stage::kRouter, "/baton/facts is no JSON object", true);
   }
   EngineFacts facts;
-  facts.engine_id = text_of(parsed, "engine_id");
+  facts.engine_id = text_member(parsed, "engine_id");
   if (facts.engine_id.empty()) {
     return fail(ErrorCode::kUpstream, Stage::kRouter, "/baton/facts has no engine_id", true);
   }
   if (const auto epoch = parsed.find("epoch"); epoch != parsed.end() && epoch->is_number()) {
     facts.epoch = epoch->get<std::uint64_t>();
   }
-  facts.engine_version = text_of(parsed, "engine_version");
-  facts.model_hash = text_of(parsed, "model_hash");
-  facts.kv_address = text_of(parsed, "kv_address");
-  facts.block_tokens = Tokens(number_of(parsed, "block_tokens"));
-  facts.max_context = Tokens(number_of(parsed, "max_context"));
-  facts.bytes_per_token = Bytes(number_of(parsed, "bytes_per_token"));
-  const std::string layout = text_of(parsed, "layout_hash");
+  facts.engine_version = text_member(parsed, "engine_version");
+  facts.model_hash = text_member(parsed, "model_hash");
+  facts.kv_address = text_member(parsed, "kv_address");
+  facts.block_tokens = Tokens(integer_member(parsed, "block_tokens"));
+  facts.max_context = Tokens(integer_member(parsed, "max_context"));
+  facts.bytes_per_token = Bytes(integer_member(parsed, "bytes_per_token"));
+  const std::string layout = text_member(parsed, "layout_hash");
   const char* end = layout.data() + layout.size();
   const auto [at, failure] = std::from_chars(layout.data(), end, facts.layout_hash, 16);
   if (!layout.empty() && (failure != std::errc() || at != end)) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "adapters/engines/openai_facts.h"
 #include "adapters/engines/openai_legs.h"
 
 namespace baton::adapters {
@@ -188,17 +189,9 @@ Result<EngineFacts> VllmNixlConnector::read_facts(const Pod&,
   }
   EngineFacts facts;
   facts.engine_version = "vLLM " + version["version"].get<std::string>();
-  const auto models = nlohmann::json::parse(bodies[1], nullptr, false);
-  const bool listed = models.is_object() && models.contains("data") && models["data"].is_array() &&
-                      !models["data"].empty() && models["data"].front().is_object();
-  if (!listed) {
-    return fail(ErrorCode::kUpstream, Stage::kRouter, "/v1/models lists no model", true);
-  }
-  const auto& base = models["data"].front();  // adapters come behind it
-  const auto length = base.find("max_model_len");
-  if (length != base.end() && length->is_number_integer()) {
-    facts.max_context = Tokens(length->get<std::int64_t>());
-  }
+  const auto max_context = max_context_in(bodies[1]);
+  if (!max_context) return std::unexpected(max_context.error());
+  facts.max_context = *max_context;
   return facts;
 }
 

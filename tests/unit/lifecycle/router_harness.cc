@@ -166,8 +166,11 @@ Task<void> TestPod::play(TestPod* pod, http::Exchange* exchange, Script script) 
       break;
     }
     case Script::Kind::kErrorFirst: {
+      const std::string said =
+          script.body.empty() ? R"({"error":{"message":"engine"}})" : script.body;
+      const std::string events = "data: " + said + "\n\n";
       (void)co_await exchange->start(200, pod->stream_fields());
-      (void)co_await exchange->write("data: {\"error\":{\"message\":\"engine\"}}\n\n");
+      (void)co_await exchange->write(events);
       (void)co_await exchange->write("data: [DONE]\n\n");
       (void)co_await exchange->finish();
       break;

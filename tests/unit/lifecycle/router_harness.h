@@ -41,7 +41,7 @@ struct Script {
     kCutStream,   // begins the stream, then closes the connection in the middle of an event
     kEndEarly,    // ends the stream in order but without [DONE]
     kErrorEvent,  // an error event of the engine's own, then closes
-    kErrorFirst,  // nothing but such an event and [DONE], as vLLM ends a stream
+    kErrorFirst,  // nothing but such an event (`body`, if any) and [DONE], as vLLM ends a stream
     kCutBody,     // a body of unknown length, cut short
     kFlood,       // a stream of `flood_bytes`, counted in TestPod::flooded as they are taken
   };
