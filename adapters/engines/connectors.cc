@@ -4,6 +4,7 @@
 #include "adapters/engines/connector.h"
 #include "adapters/engines/plain/plain_connector.h"
 #include "adapters/engines/sglang/sglang_connector.h"
+#include "adapters/engines/trtllm/trtllm_connector.h"
 #include "adapters/engines/vllm/nixl_connector.h"
 
 namespace baton::adapters {
@@ -13,8 +14,9 @@ const auto& all_connectors() {
   static const BatonConnector baton;
   static const VllmNixlConnector vllm_nixl;
   static const SglangConnector sglang;
+  static const TrtllmConnector trtllm;
   static const PlainConnector plain;
-  static const std::array<const Connector*, 4> all = {&baton, &vllm_nixl, &sglang, &plain};
+  static const std::array<const Connector*, 5> all = {&baton, &vllm_nixl, &sglang, &trtllm, &plain};
   return all;
 }
 

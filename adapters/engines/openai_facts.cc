@@ -1,5 +1,6 @@
 #include "adapters/engines/openai_facts.h"
 
+#include <fmt/format.h>
 #include <xxhash.h>
 
 #include <nlohmann/json.hpp>
@@ -23,7 +24,7 @@ Result<nlohmann::json> object_from(std::string_view target, std::string_view tex
               true);
 }
 
-Result<Tokens> max_context_in(std::string_view models) {
+Result<ListedModel> first_model_in(std::string_view models, std::string_view owner) {
   const auto parsed = object_from("/v1/models", models);
   if (!parsed) return std::unexpected(parsed.error());
   const auto data = parsed->find("data");
@@ -32,7 +33,14 @@ Result<Tokens> max_context_in(std::string_view models) {
   if (!listed) {
     return fail(ErrorCode::kUpstream, Stage::kRouter, "/v1/models lists no model", true);
   }
-  return Tokens(integer_member(data->front(), "max_model_len"));
+  const auto& model = data->front();
+  const std::string found = text_member(model, "owned_by");
+  if (!found.empty() && found != owner) {
+    return fail(ErrorCode::kUnsupported, Stage::kRouter,
+                fmt::format("it is a server of {}, not of {}: the pool's connector is not for it",
+                            found, owner));
+  }
+  return ListedModel{text_member(model, "id"), Tokens(integer_member(model, "max_model_len"))};
 }
 
 std::uint64_t fingerprint_of(std::initializer_list<std::string_view> texts) {

@@ -20,9 +20,14 @@ namespace baton::adapters {
 // The text as an object. Errors: it is none, with `target` as what was asked for.
 [[nodiscard]] Result<nlohmann::json> object_from(std::string_view target, std::string_view text);
 
-// What /v1/models says of the model that it lists first (adapters come behind it): its
-// `max_model_len`, 0 where it has none. Errors: it lists no model.
-[[nodiscard]] Result<Tokens> max_context_in(std::string_view models);
+// What /v1/models says of the model that it lists first; adapters come behind it.
+struct ListedModel {
+  std::string id;
+  Tokens max_context{0};  // `max_model_len`; 0: it does not say
+};
+// `owner` is what the engine writes as `owned_by`. Errors: it lists no model; not retryable: it is
+// another engine's list.
+[[nodiscard]] Result<ListedModel> first_model_in(std::string_view models, std::string_view owner);
 
 // Equal for equal texts in the same order; never 0.
 [[nodiscard]] std::uint64_t fingerprint_of(std::initializer_list<std::string_view> texts);

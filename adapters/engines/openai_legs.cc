@@ -80,6 +80,8 @@ std::string_view fault_in_answer(std::string_view body) {
 nlohmann::json error_in(std::string_view body) {
   auto parsed = nlohmann::json::parse(body, nullptr, false);
   if (!parsed.is_object()) return nullptr;
+  const auto kind = parsed.find("object");
+  if (kind != parsed.end() && *kind == "error") return parsed;
   const auto found = parsed.find("error");
   if (found == parsed.end() || !found->is_object()) return nullptr;
   return std::move(*found);

@@ -35,7 +35,8 @@ void limit_to_prefill(JsonPatch& patch, const OpenAiRequest& request);
 // an error all the same, or has no `choices`. Empty: nothing.
 [[nodiscard]] std::string_view fault_in_answer(std::string_view body);
 
-// The object `error` of an answer; null where it has none.
+// The object `error` of an answer, or the answer where it is one by itself, as SGLang and
+// TensorRT-LLM write it (`"object":"error"`); null where there is none.
 [[nodiscard]] nlohmann::json error_in(std::string_view body);
 // What that says, or the status where it says nothing. The stage is the leg's.
 [[nodiscard]] Error read_openai_error(unsigned status, const nlohmann::json& said, Stage leg);

@@ -131,11 +131,7 @@ LegAction SglangConnector::on_leg_failure(const Error& error) const {
 }
 
 Error SglangConnector::read_error(unsigned status, std::string_view body, Stage leg) const {
-  // Answers are the error itself (entrypoints/openai/serving_base.py:199), events have it as a
-  // member (:216).
-  nlohmann::json said = error_in(body);
-  if (said.is_null()) said = nlohmann::json::parse(body, nullptr, false);
-  Error error = read_openai_error(status, said.is_object() ? said : nlohmann::json(), leg);
+  Error error = read_openai_error(status, error_in(body), leg);
   if (leg == Stage::kDecode && status >= 500 && tells_of_handoff(error.message)) {
     error.stage = Stage::kHandoff;
   }
@@ -152,11 +148,11 @@ Result<EngineFacts> SglangConnector::read_facts(const Pod& pod,
   const auto info = object_from("/server_info", bodies[0]);
   if (!info) return std::unexpected(info.error());
   if (auto good = check_mode(pod, *info); !good) return std::unexpected(good.error());
-  const auto max_context = max_context_in(bodies[1]);
-  if (!max_context) return std::unexpected(max_context.error());
+  const auto model = first_model_in(bodies[1], "sglang");
+  if (!model) return std::unexpected(model.error());
   EngineFacts facts;
   facts.engine_version = "SGLang " + text_member(*info, "version");
-  facts.max_context = *max_context;
+  facts.max_context = model->max_context;
   facts.block_tokens = Tokens(integer_member(*info, "page_size"));
   facts.tensor_parallel = static_cast<int>(integer_member(*info, "tp_size"));
   // The engine compares no more than page sizes and KV types, and those only when the first request

@@ -189,9 +189,9 @@ Result<EngineFacts> VllmNixlConnector::read_facts(const Pod&,
   }
   EngineFacts facts;
   facts.engine_version = "vLLM " + version["version"].get<std::string>();
-  const auto max_context = max_context_in(bodies[1]);
-  if (!max_context) return std::unexpected(max_context.error());
-  facts.max_context = *max_context;
+  const auto model = first_model_in(bodies[1], "vllm");
+  if (!model) return std::unexpected(model.error());
+  facts.max_context = model->max_context;
   return facts;
 }
 

@@ -195,7 +195,8 @@ TEST(FindConnector, KnowsTheConfiguredNames) {
     ASSERT_NE(find_connector(name), nullptr);
     EXPECT_EQ(find_connector(name)->name(), name);
   }
-  EXPECT_EQ(connector_names(), (std::vector<std::string>{"baton", "vllm-nixl", "sglang", "plain"}));
+  EXPECT_EQ(connector_names(),
+            (std::vector<std::string>{"baton", "vllm-nixl", "sglang", "trtllm", "plain"}));
   EXPECT_EQ(find_connector("other"), nullptr);
 }
 

@@ -118,6 +118,7 @@ Task<void> TestPod::serve(TestPod* pod, http::Exchange* exchange) {
     script = std::move(pod->scripts_.front());
     pod->scripts_.pop_front();
   }
+  if (script.answer) script.body = script.answer(pod->requests.back());
   ++pod->open;
   co_await play(pod, exchange, std::move(script));
   --pod->open;
@@ -173,6 +174,11 @@ Task<void> TestPod::play(TestPod* pod, http::Exchange* exchange, Script script) 
       (void)co_await exchange->write(events);
       (void)co_await exchange->write("data: [DONE]\n\n");
       (void)co_await exchange->finish();
+      break;
+    }
+    case Script::Kind::kDropStream: {
+      (void)co_await exchange->start(200, pod->stream_fields());
+      exchange->abandon();
       break;
     }
     case Script::Kind::kCutBody: {

@@ -42,13 +42,15 @@ struct Script {
     kEndEarly,    // ends the stream in order but without [DONE]
     kErrorEvent,  // an error event of the engine's own, then closes
     kErrorFirst,  // nothing but such an event (`body`, if any) and [DONE], as vLLM ends a stream
+    kDropStream,  // begins a stream and closes the connection before its first event
     kCutBody,     // a body of unknown length, cut short
     kFlood,       // a stream of `flood_bytes`, counted in TestPod::flooded as they are taken
   };
   Kind kind = Kind::kAnswer;
   unsigned status = 0;
   std::string body{};
-  std::shared_ptr<Happening> gate{};  // awaited before anything is answered
+  std::function<std::string(const http::Request&)> answer{};  // makes `body`, if set
+  std::shared_ptr<Happening> gate{};                          // awaited before anything is answered
   std::size_t flood_bytes = 0;
 };
 
