@@ -37,8 +37,8 @@ std::vector<Tokens> cached_tokens(const PickRequest& request, std::span<const st
 }
 
 std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
-                              std::span<const std::string> excluded) {
-  if (std::ranges::find(excluded, entry.pod.name) != excluded.end()) {
+                              const PickRequest& request) {
+  if (std::ranges::find(request.excluded, entry.pod.name) != request.excluded.end()) {
     return "already failed this request";
   }
   if (load.draining.load(std::memory_order_relaxed)) return "draining";
@@ -50,6 +50,11 @@ std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
   }
   // Why is the operator's to know: it may name what clients must not see.
   if (!entry.state.unusable_because.empty()) return "not usable, see GET /pods";
+  const std::vector<std::string>& served = entry.pod.facts.served;
+  if (!request.lora.empty() && !served.empty() &&
+      std::ranges::find(served, request.lora) == served.end()) {
+    return "without the adapter";
+  }
   if (load.in_flight.load(std::memory_order_relaxed) >= entry.pod.max_running) {
     return "at max_running";
   }
@@ -108,7 +113,7 @@ std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy, const PickReq
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const PodEntry& entry = **entries[i];
     const PodLoad& load = picking.loads.of(entry.index);
-    const std::string_view reason = why_unusable(entry, load, request.excluded);
+    const std::string_view reason = why_unusable(entry, load, request);
     if (reason.empty()) {
       usable.push_back(
           {entries[i], cached[i], policy.score(entry, load, cached[i], request, picking.model)});

@@ -51,7 +51,7 @@ struct Picking {
 
 // Why a pod cannot be chosen now, whatever the stage; empty: it can.
 [[nodiscard]] std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
-                                            std::span<const std::string> excluded);
+                                            const PickRequest& request);
 
 // A cost and the terms it is the sum of, without memory of its own: a thousand pods are scored for
 // one request.

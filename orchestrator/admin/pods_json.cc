@@ -25,6 +25,7 @@ Json facts_json(const EngineFacts& facts) {
           {"block_tokens", facts.block_tokens.count()},
           {"max_context", facts.max_context.count()},
           {"bytes_per_token", facts.bytes_per_token.count()},
+          {"served", facts.served},
           {"tensor_parallel", facts.tensor_parallel}};
 }
 

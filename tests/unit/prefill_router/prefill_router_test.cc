@@ -70,6 +70,15 @@ TEST_F(PrefillRouterTest, PrefersAPodWithTheAdapter) {
               ElementsAre("resident", "loadable", "full"));
 }
 
+TEST_F(PrefillRouterTest, LeavesOutPodsThatDoNotServeTheAdapter) {
+  pool_.add("with", Role::kPrefill).pod.facts.served = {"base", "sql"};
+  pool_.add("without", Role::kPrefill).pod.facts.served = {"base"};
+  pool_.add("unknown", Role::kPrefill);
+  EXPECT_THAT(names_of(pick({.blocks = blocks_, .prompt = Tokens(1024), .lora = "sql"})),
+              ElementsAre("with", "unknown"));
+  EXPECT_THAT(names_of(pick()), ElementsAre("with", "without", "unknown"));
+}
+
 TEST_F(PrefillRouterTest, FiltersAndSaysWhy) {
   pool_.add("good", Role::kPrefill);
   pool_.add("decode", Role::kDecode);
