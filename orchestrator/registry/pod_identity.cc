@@ -35,8 +35,9 @@ IdentityEvent PodIdentity::on_facts(const Pod& pod, const Result<EngineFacts>& f
   facts_ = told_;
   if (first || new_start) {
     begin_start(pod);
-  } else if (answer_) {
-    (void)connector_->read_probe(pod, answer_->status, answer_->body, facts_);  // was good
+  } else if (answer_ &&
+             !connector_->read_probe(pod, answer_->status, answer_->body, facts_).has_value()) {
+    answer_.reset();  // no longer good with these facts: probed again
   }
   return new_start ? IdentityEvent::kRestarted : IdentityEvent::kChanged;
 }

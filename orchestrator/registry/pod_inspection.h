@@ -36,9 +36,9 @@ struct PodLook {
   Result<void> health;  // of `GET /health`; where it failed, nothing else was asked
   Result<EngineMetrics> metrics;
   // Nothing where they were not asked for. Errors that are not retryable say that the pod is not
-  // what it is taken for: another engine, or without the model.
+  // what it is taken for.
   std::optional<Result<EngineFacts>> facts;
-  std::optional<ServedModels> served;  // where it was asked and told
+  std::optional<ServedModels> served;  // where facts were good and it told its models
 };
 
 // Asks a pod for its health and metrics, and for its facts where `known_start` is nothing or

@@ -229,6 +229,10 @@ bool PodRegistry::take_look(Watch& watch, PodLook look) {
   }
   if (look.facts) {
     if (!*look.facts) watch.facts_failures.Increment();
+    if (look.served) {
+      auto serves = check_served(*look.served, watch.model);
+      if (!serves) look.facts = std::unexpected(std::move(serves.error()));
+    }
     take_identity(watch, watch.identity.on_facts(watch.pod, *look.facts, Clock::now()));
   }
   // A pod that never said what it is cannot be used.
