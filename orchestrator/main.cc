@@ -35,6 +35,7 @@ int run(int argc, char** argv) {
   baton::orchestrator::add_serve_command(app, exit_code);
   baton::orchestrator::add_up_command(app, exit_code);
   baton::orchestrator::add_pod_command(app, exit_code);
+  baton::orchestrator::add_mock_command(app, exit_code);
   baton::orchestrator::add_make_model_command(app, exit_code);
   baton::orchestrator::add_check_command(app, exit_code);
   baton::orchestrator::add_bench_command(app, exit_code);

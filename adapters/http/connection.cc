@@ -327,6 +327,22 @@ Task<Result<void>> Connection::finish() {
   co_return co_await send_pieces(pieces);
 }
 
+Task<void> Connection::answer_raw(std::string bytes, RawEnd end) {
+  if (answer_ != Answer::kNone) co_return;
+  answer_ = Answer::kDone;
+  keep_alive_ = false;
+  std::array pieces{asio::buffer(std::as_const(bytes))};
+  const auto sent = co_await send_pieces(pieces);
+  if (!sent) co_return;
+  if (end == RawEnd::kReset) reset_on_close();
+  if (end == RawEnd::kHalfClose) {
+    shut_down_sending();
+    do consume(unread().size());
+    while (co_await more());
+  }
+  close();
+}
+
 void Connection::abandon() {
   answer_ = Answer::kDone;
   keep_alive_ = false;

@@ -56,6 +56,7 @@ class Connection final : public Stream, public Exchange {
   Task<Result<void>> write(std::string_view bytes) override;
   Task<Result<void>> finish() override;
   void abandon() override;
+  Task<void> answer_raw(std::string bytes, RawEnd end) override;
   [[nodiscard]] bool started() const override { return answer_ != Answer::kNone; }
 
  private:

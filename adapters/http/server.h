@@ -65,6 +65,13 @@ class Exchange {
   // Ends a started answer so that the client sees it cut short: closes without the last chunk.
   virtual void abandon() = 0;
   [[nodiscard]] virtual bool started() const = 0;
+
+  // How a raw answer ends: closed in order, closed for sending only (until the client closes), or
+  // reset.
+  enum class RawEnd : std::uint8_t { kClose, kHalfClose, kReset };
+  // For a stand-in that answers badly on purpose: instead of an answer, exactly these bytes; then
+  // the connection ends.
+  virtual Task<void> answer_raw(std::string bytes, RawEnd end) = 0;
 };
 
 struct ServerStats;  // http_metrics.h

@@ -282,19 +282,26 @@ void Engine::give_token(SequenceId id, Sequence& sequence, TimePoint now,
   const SequenceSpec& spec = sequence.spec;
   if (!sequence.answer) {
     sequence.answer.emplace(options_.vocabulary, sequence.content, spec.sampling);
+    if (spec.script) sequence.script = spec.script(sequence.content);
   }
   const bool may_end = sequence.made >= spec.min_tokens;
   EngineEvent event = event_of(EngineEvent::Kind::kToken, id, now);
   event.cached_tokens = Tokens(sequence.cached);
   event.scheduled_at = *sequence.scheduled_at;
   event.token = sequence.answer->next(may_end && !spec.ignore_end);
+  if (spec.script) {
+    const auto place = static_cast<std::size_t>(sequence.made);
+    const bool more = place < sequence.script.size();
+    event.token.token = more ? sequence.script[place] : options_.vocabulary.end_of_text;
+  }
   if (spec.top > 0) event.top = sequence.answer->candidates(spec.top);
   const TokenId token = event.token.token;
   sequence.tokens.push_back(token);
   ++sequence.made;
   ++counts_.generated_tokens;
   extend_hashes(sequence);
-  const bool ended = (token == options_.vocabulary.end_of_text && !spec.ignore_end) ||
+  const bool at_end = token == options_.vocabulary.end_of_text;
+  const bool ended = (at_end && (spec.script || !spec.ignore_end)) ||
                      std::ranges::find(spec.stop_tokens, token) != spec.stop_tokens.end();
   if (may_end && ended) {
     event.finish = Finish::kStop;

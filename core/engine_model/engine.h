@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <deque>
-#include <map>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -44,6 +44,9 @@ struct SequenceSpec {
   int top = 0;               // candidates wanted with each token
   bool wait_for_kv = false;  // the prompt's KV comes from another engine
   bool keep_blocks = false;  // at a finish by length or stop, until free_kept()
+  // An answer of these tokens, then the end of text; asked once, with the KV's content. Null: the
+  // answer is drawn.
+  std::function<std::vector<TokenId>(std::uint64_t content)> script;
 };
 
 enum class Finish : std::uint8_t { kStop, kLength, kAbort, kError };
@@ -148,6 +151,7 @@ class Engine {
     int made = 0;
     std::uint64_t content = 0;
     std::optional<AnswerStream> answer;
+    std::vector<TokenId> script;
     std::optional<TimePoint> scheduled_at;
   };
   struct Scheduled {

@@ -11,6 +11,7 @@ namespace baton::orchestrator {
 void add_serve_command(CLI::App& app, int& exit_code);
 void add_up_command(CLI::App& app, int& exit_code);
 void add_pod_command(CLI::App& app, int& exit_code);
+void add_mock_command(CLI::App& app, int& exit_code);
 void add_make_model_command(CLI::App& app, int& exit_code);
 void add_check_command(CLI::App& app, int& exit_code);
 void add_bench_command(CLI::App& app, int& exit_code);

@@ -17,13 +17,16 @@ ARROWS = {
     "adapters/engines": {"core", "core/picking", "adapters/http", "adapters/kv_events"},
     "adapters/engines/llama_cpp": {
         "core", "core/picking", "kv_transfer", "adapters/http", "adapters/engines"},
+    "adapters/engines/mock": {
+        "core", "core/picking", "core/engine_model", "adapters/http", "adapters/kv_events",
+        "adapters/engines"},
     "adapters": {
         "core", "core/picking", "kv_transfer", "prefill_router", "decode_router", "adapters/http",
         "adapters/kv_events", "adapters/engines"},
     "orchestrator": {
         "core", "core/picking", "core/engine_model", "kv_transfer", "prefill_router",
         "decode_router", "adapters", "adapters/http", "adapters/kv_events", "adapters/engines",
-        "adapters/engines/llama_cpp"},
+        "adapters/engines/llama_cpp", "adapters/engines/mock"},
 }
 
 # Decisions are pure: these folders open no sockets and start no threads.

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "adapters/engines/mock/dress.h"
+#include "adapters/engines/mock/vllm/metrics.h"
+
+namespace baton::adapters::mock::vllm {
+
+// Blocks of a finished prefill that wait for their reader, on the pod that computed them.
+struct Lease {
+  std::string request_id;  // the engine's own: the client's with 8 hex digits behind it
+  std::size_t rank = 0;
+  engine_model::SequenceId sequence = 0;
+  std::vector<engine_model::BlockId> blocks;
+  std::vector<TokenId> tokens;
+  std::uint64_t content = 0;
+  TimePoint expires;
+  bool being_read = false;
+};
+
+// vLLM's NixlConnector in pull mode, both sides, as 0.32.0 has it
+// (distributed/kv_transfer/kv_connector/v1/nixl/pull_scheduler.py, base_worker.py). Its side
+// channel speaks HTTP and JSON where the engine speaks ZMQ and RDMA:
+//   GET  /nixl/metadata   the handshake: engine ids, compatibility hash
+//   POST /nixl/read       begins the one read of a request's blocks, which are checked against what
+//                         the reader was told: engine, request, blocks, lease, prompt, version
+//   POST /nixl/done       read or not wanted: the blocks are free
+//   POST /nixl/heartbeat  the reader still waits: leases go on
+// What is wrong is counted by name on the reader's side. Owned by the dress, on the pod's thread.
+class Nixl {
+ public:
+  Nixl(PodParts& parts, Metrics& metrics);
+
+  // The prefill side
+
+  // The engine's name of a choice's request, as kv_transfer_params tell it.
+  [[nodiscard]] std::string engine_request_id(const Work& work, std::size_t choice);
+  // A prefill leg's choice has finished and its blocks are kept.
+  void keep(Work& work, std::size_t choice);
+  http::Task<Answer> serve(const http::Request& request);
+  [[nodiscard]] Json leases() const;
+  [[nodiscard]] std::int64_t pinned_blocks() const;
+
+  // The decode side
+
+  // Looks at the parameters of a decode leg. False: the engine dies of them.
+  [[nodiscard]] bool accept(const std::shared_ptr<Work>& work);
+  // Blocks are ready for a choice's KV: fetches it.
+  void fetch(const std::shared_ptr<Work>& work, std::size_t choice);
+  // The request ended; if its blocks were never fetched, the other side is told that they are not
+  // wanted.
+  void ended(Work& work);
+  // The same for a request that did not reach the engine.
+  void reject(const Json& params, RequestRecord* record);
+
+ private:
+  struct Peer {
+    std::string host;
+    std::uint16_t port = 0;
+  };
+  // Of one decode leg, from its arrival until its blocks are fetched or given back.
+  struct Pull {
+    Json params;
+    Peer peer;
+    bool settled = false;  // the other side needs no further word
+    bool begun = false;
+    bool hangs = false;  // keys are missing: the engine waits for KV that nobody fetches
+  };
+  static http::Task<void> run(Nixl* self, std::shared_ptr<Work> work, std::size_t choice);
+  static http::Task<std::optional<Json>> ask(Nixl* self, Peer peer, std::string method,
+                                             std::string target, Json body, unsigned* status);
+  static http::Task<std::string> handshake(Nixl* self, Peer peer, std::string engine_id,
+                                           RequestRecord* record);
+  static http::Task<void> tell(Nixl* self, Peer peer, std::string target, Json body);
+  static http::Task<void> beat(Nixl* self, std::weak_ptr<Work> work);
+  void fail(const std::shared_ptr<Work>& work, std::size_t choice, const std::string& why,
+            std::string_view violation);
+
+  [[nodiscard]] Answer read(const Json& asked);
+  [[nodiscard]] std::string engine_id(std::size_t rank) const;
+  [[nodiscard]] std::string compatibility_hash() const;
+  void release(const std::string& request_id, std::string_view why);
+  void expire();
+  void watch_leases();
+
+  PodParts& parts_;
+  Metrics& metrics_;
+  std::map<std::string, Lease> leases_;
+  std::map<std::string, std::string> gone_;  // why a request's blocks are no longer kept
+  http::asio::steady_timer expiry_;
+  std::map<const Work*, Pull> pulls_;
+  std::map<std::string, std::string> known_engines_;  // engine id to its compatibility hash
+};
+
+}  // namespace baton::adapters::mock::vllm

@@ -1,0 +1,555 @@
+#include "adapters/engines/mock/vllm/request_checks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "adapters/engines/mock/openai_fields.h"
+#include "adapters/engines/mock/vllm/field_types.h"
+
+namespace baton::adapters::mock::vllm {
+namespace {
+
+using Refusal = std::optional<Answer>;
+
+constexpr int kMostSequences = 16384;  // envs.py, VLLM_MAX_N_SEQUENCES
+constexpr int kMostPrompts = 4096;     // VLLM_MAX_COMPLETION_PROMPTS
+constexpr int kMostLogprobs = 20;      // --max-logprobs
+
+bool truthy(const Json* value) {
+  if (value == nullptr) return false;
+  if (value->is_boolean()) return value->get<bool>();
+  if (value->is_number()) return value->get<double>() != 0;
+  return !value->empty();
+}
+
+bool truthy(const Json& body, const char* name) { return truthy(member(body, name)); }
+
+Refusal check_cache_salt(const Json& body) {
+  const Json* salt = member(body, "cache_salt");
+  if (salt == nullptr) return std::nullopt;
+  if (!salt->is_string() || salt->get_ref<const std::string&>().empty()) {
+    return validation_error("Parameter 'cache_salt' must be a non-empty string if provided.",
+                            "cache_salt");
+  }
+  const auto& text = salt->get_ref<const std::string&>();
+  if (text.size() > 128 || text.find_first_of("@/\\") != std::string::npos || text.contains('\0')) {
+    return validation_error(
+        "Parameter 'cache_salt' must be at most 128 characters and must not contain '@', '/', "
+        "'\\\\', or NUL.",
+        "cache_salt");
+  }
+  return std::nullopt;
+}
+
+Refusal check_stream_options(const Json& body) {
+  if (truthy(body, "stream_options") && !truthy(body, "stream")) {
+    return validation_error("Stream options can only be defined when `stream=True`.",
+                            "stream_options");
+  }
+  return std::nullopt;
+}
+
+Refusal check_response_format(const Json& body) {
+  const Json* format = member(body, "response_format");
+  if (format == nullptr || text_of(*format, "type") != "json_schema") return std::nullopt;
+  if (member(*format, "json_schema") != nullptr) return std::nullopt;
+  return validation_error(
+      "When response_format type is 'json_schema', the 'json_schema' field must be provided.",
+      "response_format");
+}
+
+Refusal check_structured_outputs(Api api, const Json& body) {
+  const Json* outputs = member(body, "structured_outputs");
+  if (outputs == nullptr) return std::nullopt;
+  int kinds = 0;
+  for (const char* kind : {"json", "regex", "choice"}) kinds += member(*outputs, kind) != nullptr;
+  if (kinds > 1) {
+    return validation_error(
+        "You can only use one kind of constraints for structured outputs ('json', 'regex' or "
+        "'choice').",
+        api == Api::kCompletions ? "structured_outputs" : "");
+  }
+  const Json* choice = member(body, "tool_choice");
+  const bool plain_choice =
+      choice == nullptr || *choice == "none" || *choice == "auto" || *choice == "required";
+  if (api == Api::kChat && kinds > 0 && !plain_choice) {
+    return validation_error(
+        "You can only either use constraints for structured outputs or tools, not both.");
+  }
+  return std::nullopt;
+}
+
+Refusal must_be_integer(const Json& body, const char* name) {
+  const Json* value = member(body, name);
+  if (value == nullptr || value->is_number() || value->is_boolean()) return std::nullopt;
+  return validation_error(fmt::format("`{}` must be an integer.", name), name, python_str(*value));
+}
+
+Refusal check_prompt_logprobs(const Json& body) {
+  const Json* value = member(body, "prompt_logprobs");
+  if (value == nullptr) return std::nullopt;
+  const double wanted = value->is_boolean() ? value->get<bool>() : value->get<double>();
+  if (truthy(body, "stream") && (wanted > 0 || wanted == -1)) {
+    return validation_error("`prompt_logprobs` are not available when `stream=True`.",
+                            "prompt_logprobs");
+  }
+  if (wanted < 0 && wanted != -1) {
+    return validation_error("`prompt_logprobs` must be a positive value or -1.", "prompt_logprobs",
+                            python_str(*value));
+  }
+  return std::nullopt;
+}
+
+// completion/protocol.py:489, check_logprobs.
+Refusal check_completion_logprobs(const Json& body) {
+  const bool has_ids = truthy(body, "logprob_token_ids");
+  if (has_ids && truthy(body, "use_beam_search")) {
+    return validation_error("`logprob_token_ids` is not supported with beam search.",
+                            "logprob_token_ids");
+  }
+  if (truthy(body, "use_beam_search") && truthy(body, "echo") && member(body, "logprobs")) {
+    return validation_error(
+        "`echo` with `logprobs` is not supported with beam search because beam search does not "
+        "compute prompt logprobs.",
+        "echo");
+  }
+  if (has_ids && member(body, "logprobs") == nullptr) {
+    return validation_error("when using `logprob_token_ids`, `logprobs` must be set.",
+                            "logprob_token_ids");
+  }
+  for (const char* name : {"prompt_logprobs", "logprobs"}) {
+    if (auto refusal = must_be_integer(body, name)) return refusal;
+  }
+  if (auto refusal = check_prompt_logprobs(body)) return refusal;
+  const double logprobs = number_of(body, "logprobs", 0);
+  if (logprobs < 0 && logprobs != -1) {
+    return validation_error("`logprobs` must be a positive value or -1.", "logprobs",
+                            python_str(*member(body, "logprobs")));
+  }
+  return std::nullopt;
+}
+
+// chat_completion/protocol.py:813, check_logprobs.
+Refusal check_chat_logprobs(const Json& body) {
+  if (truthy(body, "logprob_token_ids") && !truthy(body, "logprobs")) {
+    return validation_error("when using `logprob_token_ids`, `logprobs` must be set to true.",
+                            "logprob_token_ids");
+  }
+  for (const char* name : {"prompt_logprobs", "top_logprobs"}) {
+    if (auto refusal = must_be_integer(body, name)) return refusal;
+  }
+  if (auto refusal = check_prompt_logprobs(body)) return refusal;
+  const Json* top = member(body, "top_logprobs");
+  if (top == nullptr) return std::nullopt;
+  const double wanted = number_of(body, "top_logprobs", 0);
+  if (wanted < 0 && wanted != -1) {
+    return validation_error("`top_logprobs` must be a positive value or -1.", "top_logprobs",
+                            python_str(*top));
+  }
+  if ((wanted == -1 || wanted > 0) && !truthy(body, "logprobs")) {
+    return validation_error("when using `top_logprobs`, `logprobs` must be set to true.",
+                            "top_logprobs");
+  }
+  return std::nullopt;
+}
+
+Refusal check_named_tool(const Json& body, const Json& choice) {
+  constexpr std::string_view kUsage =
+      R"(Correct usage: `{"type": "function", "function": {"name": "my_function"}}`)";
+  const auto found = choice.find("function");
+  if (found == choice.end() || !found->is_object()) {
+    const std::string shown = found == choice.end() ? "None" : python_str(*found);
+    return validation_error(
+        fmt::format("Invalid value for `function`: `{}` in `tool_choice`! {}", shown, kUsage),
+        "tool_choice.function");
+  }
+  const auto name = found->find("name");
+  if (name == found->end()) {
+    return validation_error(
+        fmt::format("Expected field `name` in `function` in `tool_choice`! {}", kUsage),
+        "tool_choice.function.name");
+  }
+  if (!name->is_string() || name->get_ref<const std::string&>().empty()) {
+    return validation_error(fmt::format("Invalid `name` in `function`: `{}` in `tool_choice`! {}",
+                                        python_str(*name), kUsage),
+                            "tool_choice.function.name");
+  }
+  for (const Json& tool : body["tools"]) {
+    const Json* function = member(tool, "function");
+    if (function != nullptr && text_of(*function, "name") == name->get<std::string>()) {
+      return std::nullopt;
+    }
+  }
+  return validation_error(
+      "The tool specified in `tool_choice` does not match any of the specified `tools`",
+      "tool_choice");
+}
+
+// chat_completion/protocol.py:910, check_tool_usage.
+Refusal check_tools(Json& body) {
+  const Json* tools = member(body, "tools");
+  if (tools != nullptr && tools->is_array() && tools->empty()) {
+    return validation_error(
+        "`tools` must not be an empty array. Either provide at least one tool or omit the field "
+        "entirely.",
+        "tools");
+  }
+  if (!body.contains("tool_choice") && truthy(tools)) body["tool_choice"] = "auto";
+  const Json* choice = member(body, "tool_choice");
+  if (choice == nullptr || *choice == "none") return std::nullopt;
+  if (member(body, "tools") == nullptr) {
+    return validation_error("When using `tool_choice`, `tools` must be set.", "tool_choice");
+  }
+  if (choice->is_object()) return check_named_tool(body, *choice);
+  if (*choice != "auto" && *choice != "required") {
+    return validation_error(
+        fmt::format("Invalid value for `tool_choice`: {}! Only named tools, \"none\", \"auto\" or "
+                    "\"required\" are supported.",
+                    python_str(*choice)),
+        "tool_choice");
+  }
+  return std::nullopt;
+}
+
+Refusal check_generation_prompt(const Json& body) {
+  if (truthy(body, "continue_final_message") && truthy(body, "add_generation_prompt")) {
+    return validation_error(
+        "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
+  }
+  return std::nullopt;
+}
+
+Refusal check_prompt_given(const Json& body) {
+  const Json* prompt = member(body, "prompt");
+  const bool no_prompt = prompt == nullptr || (prompt->is_string() && prompt->empty()) ||
+                         (prompt->is_string() && prompt->get_ref<const std::string&>().empty());
+  const Json* embeds = member(body, "prompt_embeds");
+  const bool no_embeds = embeds == nullptr || (embeds->is_array() && embeds->empty());
+  if (!no_prompt || !no_embeds) return std::nullopt;
+  return validation_error("Either prompt or prompt_embeds must be provided and non-empty.",
+                          "prompt");
+}
+
+Refusal check_prompt_count(const Json& body) {
+  const Json* prompt = member(body, "prompt");
+  if (prompt == nullptr || !prompt->is_array() || prompt->empty()) return std::nullopt;
+  const bool ids = std::ranges::all_of(*prompt, [](const Json& one) { return one.is_number(); });
+  if (ids || prompt->size() <= kMostPrompts) return std::nullopt;
+  return validation_error(
+      fmt::format("prompt list length {} exceeds the maximum allowed count of {}. To increase this "
+                  "limit, set the VLLM_MAX_COMPLETION_PROMPTS environment variable.",
+                  prompt->size(), kMostPrompts),
+      "prompt");
+}
+
+void check_common_types(FieldTypes& types) {
+  types.text("model");
+  types.number("frequency_penalty");
+  types.object("logit_bias");
+}
+
+// In the order of the fields, in which pydantic complains.
+Refusal completion_types(const Json& body) {
+  FieldTypes types(body);
+  types.text("model");
+  types.prompt("prompt");
+  types.flag("echo");
+  types.number("frequency_penalty");
+  types.object("logit_bias");
+  types.integer("logprobs");
+  types.integer("max_tokens");
+  types.integer("n", std::nullopt, false);
+  types.number("presence_penalty");
+  types.integer("seed");
+  types.stop("stop");
+  types.flag("stream");
+  types.stream_options("stream_options");
+  types.text("suffix");
+  types.number("temperature");
+  types.number("top_p");
+  types.text("user");
+  types.flag("use_beam_search", false);
+  types.integer("top_k");
+  types.number("min_p");
+  types.number("repetition_penalty");
+  types.number("length_penalty", false);
+  types.integers("stop_token_ids");
+  types.flag("include_stop_str_in_output", false);
+  types.flag("ignore_eos", false);
+  types.integer("min_tokens", std::nullopt, false);
+  types.flag("skip_special_tokens", false);
+  types.flag("spaces_between_special_tokens", false);
+  types.integer("truncate_prompt_tokens", -1);
+  types.integers("allowed_token_ids");
+  types.integer("prompt_logprobs");
+  types.texts("bad_words");
+  types.flag("add_special_tokens", false);
+  types.integer("priority", std::nullopt, false);
+  types.flag("return_tokens_as_token_ids");
+  types.flag("return_token_ids");
+  types.object("kv_transfer_params");
+  return types.answer();
+}
+
+void check_message_types(const Json& body, FieldTypes& types) {
+  const auto messages = body.find("messages");
+  if (messages == body.end() || !messages->is_array()) return;
+  for (std::size_t i = 0; i < messages->size(); ++i) {
+    const Json& message = (*messages)[i];
+    if (!message.is_object()) {
+      types.add("dict_type", fmt::format("messages.{}", i), "Input should be a valid dictionary",
+                message);
+    } else if (!message.contains("role")) {
+      types.add("missing", fmt::format("messages.{}.role", i), "Field required", message);
+    }
+  }
+}
+
+Refusal chat_types(const Json& body) {
+  FieldTypes types(body);
+  types.required_list("messages");
+  check_message_types(body, types);
+  check_common_types(types);
+  types.flag("logprobs");
+  types.integer("top_logprobs");
+  types.integer("max_tokens");
+  types.integer("max_completion_tokens");
+  types.integer("n");
+  types.number("presence_penalty");
+  types.integer("seed");
+  types.stop("stop");
+  types.flag("stream");
+  types.stream_options("stream_options");
+  types.number("temperature");
+  types.number("top_p");
+  types.one_of("reasoning_effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"});
+  types.flag("include_reasoning", false);
+  types.flag("parallel_tool_calls");
+  types.text("user");
+  types.flag("use_beam_search", false);
+  types.integer("top_k");
+  types.number("min_p");
+  types.number("repetition_penalty");
+  types.integers("stop_token_ids");
+  types.flag("include_stop_str_in_output", false);
+  types.flag("ignore_eos", false);
+  types.integer("min_tokens", std::nullopt, false);
+  types.flag("skip_special_tokens", false);
+  types.integer("truncate_prompt_tokens", -1);
+  types.integer("prompt_logprobs");
+  types.integers("allowed_token_ids");
+  types.texts("bad_words");
+  types.flag("echo", false);
+  types.flag("add_generation_prompt", false);
+  types.flag("continue_final_message", false);
+  types.text("chat_template");
+  types.object("chat_template_kwargs");
+  types.integer("priority", std::nullopt, false);
+  types.flag("return_token_ids");
+  types.object("kv_transfer_params");
+  return types.answer();
+}
+
+// Values that the lax mode takes for another type become that type, so that later stages need not
+// ask.
+void put_right(Json& body) {
+  for (const char* name : {"max_tokens", "max_completion_tokens", "n", "min_tokens", "seed",
+                           "logprobs", "top_logprobs", "prompt_logprobs", "top_k", "priority"}) {
+    const auto found = body.find(name);
+    if (found == body.end()) continue;
+    if (found->is_string()) *found = std::stoll(found->get<std::string>());
+    if (found->is_number_float()) *found = found->get<std::int64_t>();
+    const bool is_flag = std::string_view(name) == "logprobs" && body.contains("messages");
+    if (found->is_boolean() && !is_flag) *found = found->get<bool>() ? 1 : 0;
+  }
+  for (const char* name : {"temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty",
+                           "repetition_penalty"}) {
+    const auto found = body.find(name);
+    if (found != body.end() && found->is_string()) *found = std::stod(found->get<std::string>());
+  }
+  for (const char* name : {"stream", "echo", "ignore_eos", "return_token_ids"}) {
+    const auto found = body.find(name);
+    if (found == body.end() || found->is_boolean() || found->is_null()) continue;
+    const std::string text = python_str(*found);
+    *found = text == "1" || text == "true" || text == "True" || text == "yes" || text == "on" ||
+             text == "t" || text == "y";
+  }
+}
+
+Refusal first_of(std::initializer_list<Refusal> refusals) {
+  for (const Refusal& refusal : refusals) {
+    if (refusal) return refusal;
+  }
+  return std::nullopt;
+}
+
+Refusal in_range(const Json& body, const char* name, double low, double high) {
+  const double value = number_of(body, name, low < 0 ? 0 : high);
+  if (value >= low && value <= high) return std::nullopt;
+  return validation_error(
+      fmt::format("{} must be in [{}, {}], got {}.", name, low, high, python_str(Json(value))));
+}
+
+Refusal check_temperature(const Json& body) {
+  const double value = number_of(body, "temperature", 1.0);
+  const std::string shown = python_str(Json(value));
+  if (value < 0) {
+    return validation_error(fmt::format("temperature must be non-negative, got {}.", shown),
+                            "temperature", shown);
+  }
+  if (value > 2) {
+    return validation_error(fmt::format("temperature must be in [0, 2], got {}.", shown),
+                            "temperature", shown);
+  }
+  return std::nullopt;
+}
+
+Refusal check_top(const Json& body) {
+  const double top_p = number_of(body, "top_p", 1.0);
+  if (top_p <= 0 || top_p > 1) {
+    const std::string shown = python_str(Json(top_p));
+    return validation_error(fmt::format("top_p must be in (0, 1], got {}.", shown), "top_p", shown);
+  }
+  const std::int64_t top_k = integer_of(body, "top_k", 0);
+  if (top_k < -1) {
+    return validation_error(
+        fmt::format("top_k must be 0 (disable), or at least 1, got {}.", top_k));
+  }
+  const double min_p = number_of(body, "min_p", 0);
+  if (min_p < 0 || min_p > 1) {
+    return validation_error(
+        fmt::format("min_p must be in [0, 1], got {}.", python_str(Json(min_p))));
+  }
+  return std::nullopt;
+}
+
+Refusal check_count(const Json& body) {
+  const std::int64_t n = integer_of(body, "n", 1);
+  if (n < 1) return validation_error(fmt::format("n must be at least 1, got {}.", n));
+  if (n > kMostSequences) {
+    return validation_error(
+        fmt::format("n must be at most {}, got {}. To increase this limit, set "
+                    "the VLLM_MAX_N_SEQUENCES environment variable.",
+                    kMostSequences, n));
+  }
+  return std::nullopt;
+}
+
+Refusal check_token_limits(const Json& body, int max_tokens) {
+  if (max_tokens < 1) {
+    return validation_error(fmt::format("max_tokens must be at least 1, got {}.", max_tokens),
+                            "max_tokens", std::to_string(max_tokens));
+  }
+  const std::int64_t least = integer_of(body, "min_tokens", 0);
+  if (least < 0) {
+    return validation_error(
+        fmt::format("min_tokens must be greater than or equal to 0, got {}.", least));
+  }
+  if (least > max_tokens) {
+    return validation_error(fmt::format(
+        "min_tokens must be less than or equal to max_tokens={}, got {}.", max_tokens, least));
+  }
+  return std::nullopt;
+}
+
+Refusal check_stop(const Json& body) {
+  const Json* stop = member(body, "stop");
+  if (stop == nullptr) return std::nullopt;
+  const bool list = stop->is_array();
+  const bool empty =
+      list ? std::ranges::any_of(*stop, [](const Json& one) { return one == ""; }) : *stop == "";
+  if (!empty) return std::nullopt;
+  return validation_error("stop cannot contain an empty string.");
+}
+
+Refusal out_of_vocabulary(const Json& body, const char* name, TokenId vocabulary) {
+  const Json* ids = member(body, name);
+  if (ids == nullptr || !ids->is_array()) return std::nullopt;
+  Json wrong = Json::array();
+  for (const Json& id : *ids) {
+    if (id.is_number() && (id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= vocabulary)) {
+      wrong.push_back(id);
+    }
+  }
+  if (wrong.empty()) return std::nullopt;
+  const std::string shown = python_str(wrong);
+  return validation_error(
+      fmt::format("token_id(s) {} in {} contain out-of-vocab token ids. Vocabulary size: {}", shown,
+                  name, vocabulary),
+      name, shown);
+}
+
+Refusal too_many_logprobs(std::int64_t wanted, std::string_view what, std::string_view param) {
+  if (wanted <= kMostLogprobs) return std::nullopt;
+  return validation_error(
+      fmt::format("Requested {} logprobs of {}, which is greater than max allowed: {}", what,
+                  wanted, kMostLogprobs),
+      param, std::to_string(wanted));
+}
+
+}  // namespace
+
+std::optional<Answer> check_body(Api api, Json& body) {
+  // Pydantic runs the validators that were defined last first.
+  Refusal refusal;
+  if (api == Api::kCompletions) {
+    refusal =
+        first_of({check_prompt_count(body), check_prompt_given(body), check_stream_options(body),
+                  check_completion_logprobs(body), check_structured_outputs(api, body),
+                  check_response_format(body), check_cache_salt(body)});
+    if (refusal) return refusal;
+    refusal = completion_types(body);
+  } else {
+    refusal = check_generation_prompt(body);
+    if (!refusal) refusal = check_tools(body);
+    if (refusal) return refusal;
+    refusal =
+        first_of({check_structured_outputs(api, body), check_chat_logprobs(body),
+                  check_stream_options(body), check_response_format(body), check_cache_salt(body)});
+    if (refusal) return refusal;
+    refusal = chat_types(body);
+  }
+  if (!refusal) put_right(body);
+  return refusal;
+}
+
+std::optional<Answer> check_sampling(Api, const Json& body, int max_tokens) {
+  Refusal refusal = first_of({check_count(body), in_range(body, "presence_penalty", -2, 2),
+                              in_range(body, "frequency_penalty", -2, 2)});
+  if (refusal) return refusal;
+  const double repetition = number_of(body, "repetition_penalty", 1.0);
+  if (repetition <= 0) {
+    return validation_error(fmt::format("repetition_penalty must be greater than zero, got {}.",
+                                        python_str(Json(repetition))));
+  }
+  refusal = first_of({check_temperature(body), check_top(body),
+                      check_token_limits(body, max_tokens), check_stop(body)});
+  if (refusal) return refusal;
+  const std::int64_t n = integer_of(body, "n", 1);
+  if (n > 1 && number_of(body, "temperature", 1.0) < 1e-5) {
+    return validation_error(fmt::format("n must be 1 when using greedy sampling, got {}.", n));
+  }
+  return std::nullopt;
+}
+
+std::optional<Answer> check_in_engine(Api api, const Json& body, TokenId vocabulary, int ranks,
+                                      std::optional<int> rank) {
+  const bool chat = api == Api::kChat;
+  const std::int64_t wanted =
+      chat ? (truthy(body, "logprobs") ? integer_of(body, "top_logprobs", 0) : 0)
+           : integer_of(body, "logprobs", 0);
+  const auto count = [vocabulary](std::int64_t asked) { return asked == -1 ? vocabulary : asked; };
+  Refusal refusal = first_of({too_many_logprobs(count(wanted), "sample", "logprobs"),
+                              too_many_logprobs(count(integer_of(body, "prompt_logprobs", 0)),
+                                                "prompt", "prompt_logprobs"),
+                              out_of_vocabulary(body, "stop_token_ids", vocabulary)});
+  if (refusal) return refusal;
+  if (rank && (*rank < 0 || *rank >= ranks)) {
+    return validation_error(
+        fmt::format("data_parallel_rank {} is out of range [0, {}).", *rank, ranks));
+  }
+  return std::nullopt;
+}
+
+}  // namespace baton::adapters::mock::vllm
