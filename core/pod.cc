@@ -28,4 +28,11 @@ std::string_view name_of(Health health) {
   return "unknown";
 }
 
+Tokens block_tokens_of(const Snapshot& snapshot) {
+  for (const auto& entry : snapshot.pods) {
+    if (entry->pod.facts.block_tokens.count() > 0) return entry->pod.facts.block_tokens;
+  }
+  return Tokens(0);
+}
+
 }  // namespace baton

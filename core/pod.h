@@ -46,6 +46,8 @@ struct Pod {
   std::map<std::string, std::string> labels;
   int max_running = 64;                 // requests that the router lets run on it at once
   std::uint16_t bootstrap_port = 8998;  // where engines find each other, if theirs is fixed before
+  std::uint16_t kv_events_port = 0;     // where it publishes its KV events; 0: as its pool says
+  std::uint16_t kv_replay_port = 0;
   EngineFacts facts;
 };
 
@@ -84,5 +86,8 @@ struct Snapshot {
   std::string pool;
   std::vector<std::shared_ptr<const PodEntry>> pods;
 };
+
+// Tokens in a block of the pool's token chains: those of its first pod that tells. 0: none does.
+[[nodiscard]] Tokens block_tokens_of(const Snapshot& snapshot);
 
 }  // namespace baton

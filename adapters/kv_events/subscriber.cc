@@ -13,10 +13,9 @@
 
 namespace baton::adapters {
 
-bool KvEventFeed::same_source(const KvEventFeed& other) const {
-  return pool == other.pool && pod == other.pod && index == other.index && host == other.host &&
-         port == other.port && replay_port == other.replay_port && ranks == other.ranks &&
-         topic == other.topic && block_tokens == other.block_tokens;
+bool KvEventFeed::same_source(KvEventFeed other) const {
+  other.epoch = epoch;
+  return *this == other;
 }
 
 // What the thread has: feeds and sockets are its own, the rest is shared under the lock.

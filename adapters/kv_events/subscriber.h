@@ -27,7 +27,8 @@ struct KvEventFeed {
   std::string topic;  // messages whose topic begins with it; empty: all
   Tokens block_tokens{0};
 
-  [[nodiscard]] bool same_source(const KvEventFeed& other) const;  // all but the epoch
+  bool operator==(const KvEventFeed&) const = default;
+  [[nodiscard]] bool same_source(KvEventFeed other) const;  // all but the epoch
 };
 
 // Feeds the prefix index from the KV events of pods: a thread that sleeps until a publisher sends,

@@ -8,6 +8,7 @@
 
 #include "adapters/engines/llama_cpp/pod_metrics.h"
 #include "adapters/http/http_metrics.h"
+#include "adapters/kv_events/kv_event_metrics.h"
 #include "core/metrics.h"
 #include "kv_transfer/kv_metrics.h"
 #include "orchestrator/admin/admin_metrics.h"
@@ -61,6 +62,7 @@ std::string metrics_reference() {
       "of its\nHTTP port, both in Prometheus text format. Units are seconds, bytes and tokens.\n";
   out += section("Router: requests", lifecycle_metrics::kAll);
   out += section("Router: pods", registry_metrics::kAll);
+  out += section("Router: KV events of pods", adapters::kv_event_metrics::kAll);
   out += section("Router: process", admin_metrics::kAll);
   out += section("HTTP server (router and pods)", adapters::http::kHttpMetrics);
   out += section("Pods of Baton", adapters::kPodMetrics);

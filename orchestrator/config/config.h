@@ -42,6 +42,14 @@ struct TimeoutConfig {
   Duration idle = std::chrono::seconds(60);         // between pieces of a stream
 };
 
+// Where the pods of a pool publish the KV events of their first data-parallel rank.
+struct KvEventsConfig {
+  std::uint16_t port = 0;         // 0: nowhere
+  std::uint16_t replay_port = 0;  // 0: lost events cannot be had again
+  int ranks = 1;                  // each further rank has the next ports
+  std::string topic;
+};
+
 struct PoolConfig {
   std::string name;
   std::string model;  // the OpenAI name
@@ -55,6 +63,7 @@ struct PoolConfig {
   HealthConfig health;
   TimeoutConfig timeouts;
   Duration lease = std::chrono::seconds(30);  // for which prefill pods keep blocks
+  KvEventsConfig kv_events;
   std::vector<Pod> prefill;  // role, name, url, host, port, labels, max_running set
   std::vector<Pod> decode;
   std::vector<Pod> both;  // pods that do both stages
@@ -63,6 +72,10 @@ struct PoolConfig {
   // Prefill, decode, both, in this order.
   [[nodiscard]] std::vector<Pod> pods() const;
 };
+
+// Where the pod publishes and replays KV events; 0: nowhere.
+[[nodiscard]] std::uint16_t kv_events_port(const PoolConfig& pool, const Pod& pod);
+[[nodiscard]] std::uint16_t kv_replay_port(const PoolConfig& pool, const Pod& pod);
 
 struct LimitsConfig {
   Bytes body{10LL << 20};

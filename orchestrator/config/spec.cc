@@ -190,7 +190,13 @@ const ObjectSpec& pod_spec() {
           .field("bootstrap_port", FieldKind::kInteger, &Pod::bootstrap_port,
                  "Of a prefill pod: where decode pods find it (vLLM's Mooncake connector, SGLang). "
                  "What the engine tells of itself goes first.")
-          .range(1, 65'535);
+          .range(1, 65'535)
+          .field("kv_events_port", FieldKind::kInteger, &Pod::kv_events_port,
+                 "Where this pod publishes KV events; 0: at the pool's `kv_events.port`.")
+          .range(0, 65'535)
+          .field("kv_replay_port", FieldKind::kInteger, &Pod::kv_replay_port,
+                 "Where this pod replays them; 0: at the pool's `kv_events.replay_port`.")
+          .range(0, 65'535);
   return described;
 }
 
@@ -254,6 +260,23 @@ const ObjectSpec& timeouts_spec() {
   return described;
 }
 
+const ObjectSpec& kv_events_spec() {
+  static const ObjectSpec described =
+      Describe<KvEventsConfig>("KV events")
+          .field("port", FieldKind::kInteger, &KvEventsConfig::port,
+                 "Port of the pods' publisher (ZeroMQ); 0: they publish none.")
+          .range(0, 65'535)
+          .field("replay_port", FieldKind::kInteger, &KvEventsConfig::replay_port,
+                 "Port at which the pods send lost events again; 0: they do not.")
+          .range(0, 65'535)
+          .field("ranks", FieldKind::kInteger, &KvEventsConfig::ranks,
+                 "Data-parallel ranks of a pod. Each publishes and replays at the next port.")
+          .range(1, 1'024)
+          .field("topic", FieldKind::kText, &KvEventsConfig::topic,
+                 "Only messages whose topic begins with this.");
+  return described;
+}
+
 Split split_from_name(std::string_view name) {
   if (name == "always") return Split::kAlways;
   if (name == "never") return Split::kNever;
@@ -303,6 +326,9 @@ const ObjectSpec& pool_spec() {
                     "How long prefill pods keep the blocks of an answered prompt, where their "
                     "engine does so for a time (vLLM's `kv_lease_duration`). A hand-off that "
                     "could no longer begin within it is done again.")
+          .object("kv_events", &PoolConfig::kv_events, kv_events_spec(),
+                  "Where pods tell what their prefix caches hold (vLLM and SGLang, started with "
+                  "`--kv-events-config`).")
           .list("prefill", &PoolConfig::prefill, pod_spec(), "Pods that compute prompts.")
           .list("decode", &PoolConfig::decode, pod_spec(), "Pods that produce tokens.")
           .list("both", &PoolConfig::both, pod_spec(), "Pods that do both.")

@@ -52,6 +52,7 @@ class Checker {
     check_pods(pool.prefill, path + ".prefill");
     check_pods(pool.decode, path + ".decode");
     check_pods(pool.both, path + ".both");
+    check_kv_events(pool, path);
     if (pool.decode.empty() && pool.both.empty()) {
       issues.push_back({path, path + " has no pod that decodes; list one under decode or both"});
     } else if (pool.split == Split::kAlways && pool.prefill.empty() && pool.both.size() < 2) {
@@ -63,6 +64,34 @@ class Checker {
   std::vector<WholeIssue> issues;
 
  private:
+  void check_kv_events(const PoolConfig& pool, const std::string& path) {
+    const auto too_high = [&](int first) { return first + pool.kv_events.ranks - 1 > 65'535; };
+    if (too_high(pool.kv_events.port) || too_high(pool.kv_events.replay_port)) {
+      issues.push_back({path + ".kv_events.ranks", path + ".kv_events.ranks has ranks whose ports "
+                                                          "would be above 65535"});
+    }
+    check_kv_events(pool, pool.prefill, path + ".prefill");
+    check_kv_events(pool, pool.decode, path + ".decode");
+    check_kv_events(pool, pool.both, path + ".both");
+  }
+
+  // Two pods at one host need two ports. One pod may stand in several lists.
+  void check_kv_events(const PoolConfig& pool, const std::vector<Pod>& pods,
+                       const std::string& list) {
+    for (std::size_t i = 0; i < pods.size(); ++i) {
+      const std::uint16_t port = kv_events_port(pool, pods[i]);
+      if (port == 0 || pods[i].port == 0) continue;
+      const std::string publisher = to_string(Endpoint{pods[i].host, port});
+      const std::string server = to_string(Endpoint{pods[i].host, pods[i].port});
+      const auto [first, added] = publishers_.emplace(publisher, server);
+      if (added || first->second == server) continue;
+      const std::string path = element(list, i);
+      issues.push_back({path, path + " would publish KV events at " + publisher +
+                                  ", as the pod at " + first->second +
+                                  " does; give it a kv_events_port of its own"});
+    }
+  }
+
   void check_pods(const std::vector<Pod>& pods, const std::string& list) {
     Names addresses("the address");
     for (std::size_t i = 0; i < pods.size(); ++i) {
@@ -74,6 +103,7 @@ class Checker {
     }
   }
 
+  std::map<std::string, std::string> publishers_;  // of KV events, with the pod's own address
   Names pool_names_{"the name"};
   Names models_{"the model name"};
   Names pod_names_{"the name"};
@@ -91,6 +121,14 @@ std::vector<WholeIssue> whole_issues(const Config& config) {
     checker.issues.push_back({"admin.listen", "admin.listen has the port of listen"});
   }
   return std::move(checker.issues);
+}
+
+std::uint16_t kv_events_port(const PoolConfig& pool, const Pod& pod) {
+  return pod.kv_events_port != 0 ? pod.kv_events_port : pool.kv_events.port;
+}
+
+std::uint16_t kv_replay_port(const PoolConfig& pool, const Pod& pod) {
+  return pod.kv_replay_port != 0 ? pod.kv_replay_port : pool.kv_events.replay_port;
 }
 
 std::vector<Pod> PoolConfig::pods() const {

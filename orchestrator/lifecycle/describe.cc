@@ -12,10 +12,8 @@ constexpr std::int64_t kUsualAnswer = 128;
 constexpr std::int64_t kLongestExpectedAnswer = 1024;  // clients ask for far more than they get
 
 Tokens block_tokens(const Snapshot& snapshot) {
-  for (const auto& entry : snapshot.pods) {
-    if (entry->pod.facts.block_tokens.count() > 0) return entry->pod.facts.block_tokens;
-  }
-  return kUsualBlock;
+  const Tokens told = block_tokens_of(snapshot);
+  return told.count() > 0 ? told : kUsualBlock;
 }
 
 // Every pod but the one whose blocks are to be used again.

@@ -41,6 +41,7 @@ Router::Router(asio::io_context& control, std::shared_ptr<const Config> config)
     : control_(control),
       config_(std::move(config)),
       prefixes_(config_->prefix_index),
+      kv_events_(prefixes_, metrics_),
       drain_timer_(control) {}
 
 Router::~Router() {
@@ -93,6 +94,7 @@ void Router::run() {
     metrics_.counter(admin_metrics::kReloads, {result});
   }
   registry_->subscribe([this](std::shared_ptr<const Snapshot> snapshot) {
+    kv_events_.set_snapshot(snapshot);
     admin_context_->set_snapshot(snapshot);
     for (const auto& thread : threads_) thread->set_snapshot(snapshot);
   });
@@ -112,6 +114,7 @@ void Router::use(std::shared_ptr<const Config> config) {
   admin_context_ = std::make_shared<ThreadContext>(control_, config_, shared);
   admin_->set_context(admin_context_);
   for (const auto& thread : threads_) thread->set_config(config_, shared);
+  kv_events_.set_config(config_);
   registry_->apply(config_);
 }
 

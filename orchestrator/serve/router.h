@@ -9,6 +9,7 @@
 
 #include "adapters/http/http_metrics.h"
 #include "orchestrator/admin/admin.h"
+#include "orchestrator/registry/kv_event_feeds.h"
 #include "orchestrator/registry/registry.h"
 #include "orchestrator/serve/io_thread.h"
 
@@ -53,6 +54,7 @@ class Router {
   Metrics metrics_;
   LoadTable loads_;
   PrefixIndex prefixes_;
+  KvEventFeeds kv_events_;
   std::unique_ptr<PodRegistry> registry_;
   std::shared_ptr<ThreadContext> admin_context_;
   std::unique_ptr<Admin> admin_;

@@ -67,6 +67,7 @@ pools:
     slo: {ttft_ms: 250, tpot_ms: 12.5}
     health: {interval_seconds: 0.5, timeout_seconds: 0.25, failures: 2, passive_errors: 9}
     timeouts: {connect_seconds: 1, first_byte_seconds: 9, idle_seconds: 8}
+    kv_events: {port: 5557, replay_port: 5558, ranks: 4, topic: kv@}
     prefill: [{name: p0, url: "http://10.0.0.1:8000/", labels: {zone: a}, max_running: 2}]
     decode: [{name: d0, url: "http://[fe80::1]:8000"}]
     both: [{name: b0, url: http://host:1}]
@@ -97,6 +98,28 @@ pools:
   EXPECT_EQ(pods[1].host, "fe80::1");
   EXPECT_EQ(pods[2].role, Role::kBoth);
   EXPECT_EQ(pool.loras[0].path, "/m/sql");
+  EXPECT_EQ(pool.kv_events.ranks, 4);
+  EXPECT_EQ(pool.kv_events.topic, "kv@");
+  EXPECT_EQ(kv_events_port(pool, pods[0]), 5557);
+  EXPECT_EQ(kv_replay_port(pool, pods[0]), 5558);
+}
+
+TEST(ParseConfig, FindsPodsThatWouldShareAPublisher) {
+  const auto issues = issues_of(R"(
+pools:
+  - name: chat
+    model: m
+    kv_events: {port: 65535, ranks: 2}
+    prefill:
+      - {name: p0, url: "http://a:1"}
+      - {name: p1, url: "http://a:2"}
+      - {name: p2, url: "http://a:3", kv_events_port: 7000}
+    decode: [{name: d0, url: "http://a:1"}]
+)");
+  EXPECT_THAT(issues,
+              ElementsAre(HasSubstr("kv_events.ranks has ranks whose ports would be above 65535"),
+                          HasSubstr("f:8:9: pools[0].prefill[1] would publish KV events at "
+                                    "a:65535, as the pod at a:1 does")));
 }
 
 TEST(ParseConfig, NamesTheNearestKeyWithItsPlace) {
