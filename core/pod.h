@@ -31,7 +31,10 @@ struct EngineFacts {
   Tokens block_tokens{0};  // tokens in one KV block; 0: unknown
   Tokens max_context{0};   // longest prompt plus answer; 0: unknown
   Bytes bytes_per_token{0};
-  int tensor_parallel = 0;            // ranks that hold a share of each block; 0: unknown
+  int tensor_parallel = 0;    // ranks that hold a share of each block; 0: unknown
+  int pipeline_parallel = 0;  // stages that hold some of the layers; 0: unknown
+  // Of each data-parallel rank, where they are engines of their own to decode pods; else empty.
+  std::vector<std::string> rank_engine_ids{};
   std::vector<std::string> served{};  // model names and adapters it answers to; empty: unknown
   bool operator==(const EngineFacts&) const = default;
 };

@@ -24,7 +24,8 @@ enum class Dispatch : std::uint8_t {
 };
 
 // One upstream request as a connector wants it sent. `fields` are added to the ones that the router
-// always writes (host, content type and length, x-request-id, a valid traceparent).
+// always writes (host, content type and length, x-request-id, a valid traceparent), but for an
+// x-request-id, which replaces the router's.
 struct LegRequest {
   std::string method = "POST";
   std::string target;

@@ -5,7 +5,9 @@
 #include "adapters/engines/plain/plain_connector.h"
 #include "adapters/engines/sglang/sglang_connector.h"
 #include "adapters/engines/trtllm/trtllm_connector.h"
+#include "adapters/engines/vllm/mooncake_connector.h"
 #include "adapters/engines/vllm/nixl_connector.h"
+#include "adapters/engines/vllm/nixl_push_connector.h"
 
 namespace baton::adapters {
 namespace {
@@ -13,10 +15,13 @@ namespace {
 const auto& all_connectors() {
   static const BatonConnector baton;
   static const VllmNixlConnector vllm_nixl;
+  static const VllmNixlPushConnector vllm_nixl_push;
+  static const VllmMooncakeConnector vllm_mooncake;
   static const SglangConnector sglang;
   static const TrtllmConnector trtllm;
   static const PlainConnector plain;
-  static const std::array<const Connector*, 5> all = {&baton, &vllm_nixl, &sglang, &trtllm, &plain};
+  static const std::array<const Connector*, 7> all = {
+      &baton, &vllm_nixl, &vllm_nixl_push, &vllm_mooncake, &sglang, &trtllm, &plain};
   return all;
 }
 

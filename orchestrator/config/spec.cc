@@ -303,10 +303,13 @@ const ObjectSpec& pool_spec() {
           .required()
           .field("aliases", FieldKind::kTextList, &PoolConfig::aliases,
                  "Further model names that mean the same.")
-          .field("connector", FieldKind::kChoice, &PoolConfig::connector,
-                 "The hand-off protocol that the pods speak: `baton` is that of `baton pod`, "
-                 "`vllm-nixl` "
-                 "that of vLLM with its NixlConnector, and with `plain` nothing is handed over.")
+          .field(
+              "connector", FieldKind::kChoice, &PoolConfig::connector,
+              "The hand-off protocol that the pods speak: `baton` is that of `baton pod`; "
+              "`vllm-nixl`, `vllm-nixl-push` and `vllm-mooncake` are those of vLLM with its "
+              "NixlConnector, NixlPushConnector and MooncakeConnector, `sglang` that of SGLang's "
+              "disaggregation modes, `trtllm` that of TensorRT-LLM's context and generation "
+              "servers; with `plain` nothing is handed over.")
           .choices(adapters::connector_names())
           .field(
               "split", FieldKind::kChoice,

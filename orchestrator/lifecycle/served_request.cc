@@ -227,7 +227,7 @@ void ServedRequest::send_leg(Stage stage) {
     (is_prefill ? prefill_ended_ : decode_ended_) = true;
     return;
   }
-  if (!is_prefill) fetched_ = prefill != nullptr && wanted->no_handoff.empty();
+  if (!is_prefill) fetched_ = plan_.kind == PlanKind::kSplit && wanted->no_handoff.empty();
   if (!wanted->no_handoff.empty()) {
     pool_.metrics.handoffs_absent.Increment();
     log(LogLevel::kWarn, "no hand-off",
@@ -254,7 +254,9 @@ http::Fields ServedRequest::leg_fields(const adapters::LegRequest& leg) const {
   http::Fields fields;
   fields.reserve(3 + leg.fields.size());
   if (!leg.body.empty()) fields.emplace_back("content-type", "application/json");
-  fields.emplace_back("x-request-id", head_.request_id);
+  const bool has_own_id = std::ranges::any_of(
+      leg.fields, [](const auto& field) { return field.first == "x-request-id"; });
+  if (!has_own_id) fields.emplace_back("x-request-id", head_.request_id);
   if (!head_.traceparent.empty()) fields.emplace_back("traceparent", head_.traceparent);
   fields.insert(fields.end(), leg.fields.begin(), leg.fields.end());
   return fields;

@@ -34,6 +34,10 @@ class VllmNixlConnector final : public Connector {
   [[nodiscard]] std::vector<FactsTarget> facts_targets(const Pod& pod) const override;
   [[nodiscard]] Result<EngineFacts> read_facts(const Pod& pod,
                                                std::span<const std::string> bodies) const override;
+  [[nodiscard]] std::optional<LegRequest> probe(const Pod& pod,
+                                                std::string_view model) const override;
+  [[nodiscard]] Result<void> read_probe(const Pod& pod, unsigned status, std::string_view body,
+                                        EngineFacts& facts) const override;
 };
 
 }  // namespace baton::adapters

@@ -196,7 +196,8 @@ TEST(FindConnector, KnowsTheConfiguredNames) {
     EXPECT_EQ(find_connector(name)->name(), name);
   }
   EXPECT_EQ(connector_names(),
-            (std::vector<std::string>{"baton", "vllm-nixl", "sglang", "trtllm", "plain"}));
+            (std::vector<std::string>{"baton", "vllm-nixl", "vllm-nixl-push", "vllm-mooncake",
+                                      "sglang", "trtllm", "plain"}));
   EXPECT_EQ(find_connector("other"), nullptr);
 }
 

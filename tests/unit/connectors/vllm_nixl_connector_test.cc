@@ -4,16 +4,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/unit/connectors/connector_requests.h"
+
 namespace baton::adapters {
 namespace {
 
 using nlohmann::json;
 
-OpenAiRequest parsed(Api api, const std::string& body) {
-  auto request = OpenAiRequest::parse(api, body, {});
-  EXPECT_TRUE(request.has_value()) << (request ? "" : request.error().message);
-  return request.value_or(OpenAiRequest{});
-}
+using testing::parsed;
 
 // As vLLM 0.32.0 writes them, with a member that no version has yet.
 const std::string kParams =
@@ -40,7 +38,7 @@ std::string params_with(const std::string& key, const json& value) {
   return params.dump();
 }
 
-class VllmNixlTest : public testing::Test {
+class VllmNixlTest : public ::testing::Test {
  protected:
   VllmNixlTest() {
     auto prefill = std::make_shared<PodEntry>();
@@ -250,6 +248,81 @@ TEST_F(VllmNixlTest, AServerThatIsNoVllmIsFound) {
     const std::string bodies[] = {R"({"version":"1"})", listed};
     EXPECT_FALSE(connector.read_facts(Pod{}, bodies).has_value()) << listed;
   }
+}
+
+// A pod's answer to the probe, with one member of its parameters replaced.
+std::string probe_answer(const std::string& key = {}, const json& value = {}) {
+  return prefill_answer(key.empty() ? kParams : params_with(key, value), 1);
+}
+
+TEST_F(VllmNixlTest, AProbeIsOnePrefillOfOneToken) {
+  Pod pod;
+  pod.role = Role::kPrefill;
+  const auto probe = connector.probe(pod, "a \"model\"");
+  ASSERT_TRUE(probe.has_value());
+  EXPECT_EQ(probe->method, "POST");
+  EXPECT_EQ(probe->target, "/v1/completions");
+  const json sent = json::parse(probe->body);
+  EXPECT_EQ(sent.at("model"), "a \"model\"");
+  EXPECT_EQ(sent.at("max_tokens"), 1);
+  EXPECT_EQ(sent.at("kv_transfer_params").at("do_remote_decode"), true);
+  pod.role = Role::kBoth;
+  EXPECT_TRUE(connector.probe(pod, "m").has_value());
+  pod.role = Role::kDecode;
+  EXPECT_FALSE(connector.probe(pod, "m").has_value());
+}
+
+TEST_F(VllmNixlTest, AProbeTellsTheEngineAndItsAddress) {
+  EngineFacts facts;
+  facts.engine_version = "vLLM 0.32.0";
+  ASSERT_TRUE(connector.read_probe(Pod{}, 200, probe_answer("tp_size", 4), facts).has_value());
+  EXPECT_EQ(facts.engine_id, "e-0");
+  EXPECT_EQ(facts.kv_address, "10.0.0.7:5600");
+  EXPECT_EQ(facts.tensor_parallel, 4);
+  EXPECT_EQ(facts.pipeline_parallel, 1);
+  EXPECT_EQ(facts.engine_version, "vLLM 0.32.0");
+  const json gone(json::value_t::discarded);
+  EXPECT_TRUE(connector.read_probe(Pod{}, 200, probe_answer("transfer_mode", gone), facts));
+}
+
+TEST_F(VllmNixlTest, AProbeFindsServersThatDoNotPull) {
+  EngineFacts facts;
+  const struct {
+    std::string answer;
+    std::string said;
+  } cases[] = {
+      {prefill_answer("null"),
+       R"(it answers without kv_transfer_params: start it with --kv-transfer-config )"
+       R"('{"kv_connector":"NixlConnector","kv_role":"kv_both"}')"},
+      {"[]", R"(it answers without kv_transfer_params: start it with --kv-transfer-config )"
+             R"('{"kv_connector":"NixlConnector","kv_role":"kv_both"}')"},
+      {probe_answer("transfer_mode", "push"),
+       "it hands over by push: start it with the kv_connector NixlConnector, or configure the "
+       "pool's connector as vllm-nixl-push"},
+      {probe_answer("remote_engine_id", nullptr),
+       "its kv_transfer_params name no engine, or no address"},
+      {probe_answer("remote_port", 0), "its kv_transfer_params name no engine, or no address"},
+      {probe_answer("remote_port", 65536), "its kv_transfer_params name no engine, or no address"},
+      {probe_answer("remote_host", ""), "its kv_transfer_params name no engine, or no address"},
+  };
+  for (const auto& wrong : cases) {
+    const auto read = connector.read_probe(Pod{}, 200, wrong.answer, facts);
+    ASSERT_FALSE(read.has_value()) << wrong.answer;
+    EXPECT_EQ(read.error().message, wrong.said);
+    EXPECT_FALSE(read.error().retryable);
+  }
+}
+
+TEST_F(VllmNixlTest, AProbeThatIsRefusedSaysWhy) {
+  EngineFacts facts;
+  const std::string said = R"({"error":{"message":"The model `m` does not exist.","code":404}})";
+  const auto refused = connector.read_probe(Pod{}, 404, said, facts);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().message, "it refuses a prefill request: The model `m` does not exist.");
+  EXPECT_FALSE(refused.error().retryable);
+  const auto busy = connector.read_probe(Pod{}, 503, "", facts);
+  ASSERT_FALSE(busy.has_value());
+  EXPECT_TRUE(busy.error().retryable);
 }
 
 }  // namespace
