@@ -61,11 +61,12 @@ class Choice {
     for (const PlanCandidate& prefill : usable(prefills_)) {
       for (const PlanCandidate& decode : usable(decodes_)) {
         if (prefill.pod->index == decode.pod->index) continue;
-        std::string apart = why_unpairable(prefill.pod->pod.facts, decode.pod->pod.facts);
-        if (apart.empty()) {
+        const EngineFacts& from = prefill.pod->pod.facts;
+        const EngineFacts& to = decode.pod->pod.facts;
+        if (what_keeps_apart(from, to) == Apart::kNothing) {
           options.push_back(pair_of(prefill, decode));
         } else if (why_apart.empty()) {
-          why_apart = std::move(apart);
+          why_apart = why_unpairable(from, to);
         }
       }
     }
