@@ -148,15 +148,16 @@ void add_contexts(std::vector<Misfit>& misfits, const Pods& pool) {
                      "start all with the same longest context, or long requests fail on these"});
 }
 
-void add_shared_addresses(std::vector<Misfit>& misfits, std::span<const InspectedPod> pods) {
-  std::map<std::pair<std::string, std::uint16_t>, std::vector<std::string>> at;
-  for (const InspectedPod& pod : pods) at[{pod.pod.host, pod.pod.port}].push_back(pod.pod.name);
-  for (auto& [address, names] : at) {
+// One process under several names, which the addresses do not show.
+void add_same_engine(std::vector<Misfit>& misfits, std::span<const InspectedPod> pods) {
+  std::map<std::string, std::vector<std::string>> engines;
+  for (const InspectedPod& pod : pods) {
+    if (!pod.pod.facts.engine_id.empty()) engines[pod.pod.facts.engine_id].push_back(pod.pod.name);
+  }
+  for (auto& [id, names] : engines) {
     if (names.size() < 2) continue;
-    misfits.push_back({std::move(names),
-                       fmt::format("are all at {}:{}", address.first, address.second),
-                       "give each pod its own address; one that does both stages goes under "
-                       "`both`"});
+    misfits.push_back({std::move(names), "are one process, engine " + id,
+                       "list each pod once; one that does both stages goes under `both`"});
   }
 }
 
@@ -165,7 +166,7 @@ void add_shared_addresses(std::vector<Misfit>& misfits, std::span<const Inspecte
 std::vector<Misfit> find_misfits(std::span<const InspectedPod> pods) {
   std::vector<Misfit> misfits;
   for (const InspectedPod& pod : pods) add_of_pod(misfits, pod);
-  add_shared_addresses(misfits, pods);
+  add_same_engine(misfits, pods);
   for (const Pods& pool : by_pool(pods)) {
     add_unpairable(misfits, pool);
     add_unreachable_kv(misfits, pool);

@@ -120,6 +120,17 @@ def test_pods_that_are_not_there_or_hang(tmp_path):
     assert "\ndecode-0: is not reached at http://127.0.0.1:" in result.stdout
 
 
+def test_one_pod_under_two_names(pods, tmp_path):
+    path = tmp_path / "baton.yaml"
+    port = pods.pods["prefill-0"].port
+    path.write_text("pools:\n  - name: test\n    model: baton-test\n"
+                    f'    prefill: [{{name: p, url: "http://127.0.0.1:{port}"}}]\n'
+                    f'    decode: [{{name: d, url: "http://localhost:{port}"}}]\n')
+    result = run_baton("check", "--probe", "--config", path)
+    assert result.returncode == 1, result.stdout
+    assert "\np, d: are one process, engine " in result.stdout
+
+
 def test_bad_configuration(tmp_path):
     path = tmp_path / "baton.yaml"
     path.write_text("pools: []\nnonsense: 1\n")

@@ -133,14 +133,14 @@ TEST_F(MisfitsTest, ASideChannelOnLoopbackIsReachedOnOneHostOnly) {
   EXPECT_THAT(find_misfits(pods_), IsEmpty());
 }
 
-TEST_F(MisfitsTest, TellsUnlikeContextsAndSharedAddresses) {
+TEST_F(MisfitsTest, TellsUnlikeContextsAndAPodThatIsListedTwice) {
   d1().pod.facts.max_context = Tokens(2048);
   EXPECT_THAT(only().pods, ElementsAre("d1"));
   EXPECT_THAT(only().what, HasSubstr("at most 2048 tokens, other pods of the pool 4096"));
   d1().pod.facts.max_context = Tokens(4096);
-  d1().pod.host = d0().pod.host;
+  d0().pod.facts.engine_id = d1().pod.facts.engine_id = "e";
   EXPECT_THAT(only().pods, ElementsAre("d0", "d1"));
-  EXPECT_EQ(only().what, "are all at 10.0.0.2:8000");
+  EXPECT_EQ(only().what, "are one process, engine e");
 }
 
 TEST_F(MisfitsTest, PrintsATableAndALineForEachMisfit) {
