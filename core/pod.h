@@ -69,10 +69,16 @@ struct PodState {
   std::string unusable_because;          // why it takes no requests however healthy; empty: it does
   std::optional<TimePoint> observed_at;  // of the figures below; none: never scraped
   int running = 0;
-  int waiting = 0;
-  double kv_usage = 0.0;                   // share of KV blocks in use, 0 to 1
-  std::vector<std::string> running_loras;  // adapters resident on the pod
-  std::vector<std::string> waiting_loras;
+  int waiting = 0;        // for room in a step, where the engine tells that apart
+  int deferred = 0;       // for what no room would bring: KV of another pod, the peer, an adapter
+  double kv_usage = 0.0;  // share of KV blocks in use, 0 to 1
+  Tokens kv_capacity{0};  // that all KV blocks hold; 0: unknown
+  Tokens prefix_queries{0};  // prompt tokens looked up in the prefix cache since the start
+  Tokens prefix_hits{0};     // and found there
+  std::vector<std::string> running_loras;   // adapters of running requests
+  std::vector<std::string> waiting_loras;   // of waiting ones
+  std::vector<std::string> resident_loras;  // loaded, idle ones too, where the engine tells
+  int lora_slots_used = 0;                  // by loaded adapters; 0: unknown, or none
   int max_loras = 0;
 };
 

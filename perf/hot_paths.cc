@@ -25,6 +25,8 @@
 #include "orchestrator/lifecycle/stream_watch.h"
 #include "orchestrator/lifecycle/thread_context.h"
 #include "orchestrator/planning/planner.h"
+#include "orchestrator/registry/engine_metrics.h"
+#include "perf/vllm_text.h"
 
 namespace baton::perf {
 
@@ -287,6 +289,18 @@ class WatchEvent final : public HotPath {
   orchestrator::StreamWatch watch_;
 };
 
+class ReadMetrics final : public HotPath {
+ public:
+  void operate() override {
+    const auto metrics = orchestrator::read_engine_metrics(text_);
+    if (!metrics || metrics->block_tokens != Tokens(16)) give_up("the metrics were not read");
+    keep(*metrics);
+  }
+
+ private:
+  std::string text_ = VllmText::make();
+};
+
 struct Entry {
   const char* name;
   int count;  // of operations that give a steady mean
@@ -314,6 +328,7 @@ std::vector<Entry> entries() {
       {"plan_16", 100, "plan over 16 pods", maker<MakePlan>(16)},
       {"plan_1000", 20, "plan over 1,000 pods", maker<MakePlan>(1000)},
       {"read_request", 200, "read a request's head of ten fields", maker<ReadRequest>()},
+      {"read_metrics", 20, "read the metrics of a vLLM, 64 KB", maker<ReadMetrics>()},
       {"watch_event", 2000, "watch one event of a stream", maker<WatchEvent>()},
   };
 }

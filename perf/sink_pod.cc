@@ -1,7 +1,8 @@
 // A pod that computes nothing: it answers each OpenAI request at once with a fixed text, in the
 // form that the router in front of it expects of its engine, so that what is measured is the
-// router. usage: perf_sink_pod PORT NAME PREFILL|DECODE [EVENTS]
-// EVENTS: tokens in a streamed answer (default 8). Prints "ready PORT".
+// router. usage: perf_sink_pod PORT NAME PREFILL|DECODE [EVENTS [vllm]]
+// EVENTS: tokens in a streamed answer (default 8); with `vllm` it has the metrics of a vLLM. Prints
+// "ready PORT".
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -11,6 +12,7 @@
 #include <string_view>
 
 #include "adapters/http/server.h"
+#include "perf/vllm_text.h"
 
 namespace baton::perf {
 namespace {
@@ -19,8 +21,9 @@ namespace http = adapters::http;
 
 struct Answers {
   std::string facts;
-  std::string whole;   // application/json
-  std::string events;  // text/event-stream
+  std::string metrics = "{}";  // none
+  std::string whole;           // application/json
+  std::string events;          // text/event-stream
 };
 
 Answers make_answers(std::string_view name, std::string_view role, int events) {
@@ -62,6 +65,8 @@ http::Task<void> answer(const Answers& answers, http::Exchange& exchange) {
       std::string models =
           R"({"object":"list","data":[{"id":"sink","object":"model","root":"sink"}]})";
       (void)co_await exchange.send(200, std::move(json), std::move(models));
+    } else if (request.path() == "/metrics") {
+      (void)co_await exchange.send(200, std::move(json), answers.metrics);
     } else {
       std::string empty = "{}";
       (void)co_await exchange.send(200, std::move(json), std::move(empty));
@@ -88,7 +93,7 @@ int run(int argc, char** argv) {
   int port = 0;
   int events = 8;
   if (argc < 4) {
-    std::cerr << "usage: perf_sink_pod PORT NAME PREFILL|DECODE [EVENTS]\n";
+    std::cerr << "usage: perf_sink_pod PORT NAME PREFILL|DECODE [EVENTS [vllm]]\n";
     return 2;
   }
   const std::string_view port_text = argv[1];
@@ -97,7 +102,8 @@ int run(int argc, char** argv) {
     const std::string_view text = argv[4];
     std::from_chars(text.data(), text.data() + text.size(), events);
   }
-  const Answers answers = make_answers(argv[2], argv[3], events);
+  Answers answers = make_answers(argv[2], argv[3], events);
+  if (argc > 5 && std::string_view(argv[5]) == "vllm") answers.metrics = VllmText::make();
   boost::asio::io_context io(1);
   http::ServerLimits limits;
   limits.idle_time = std::chrono::hours(1);

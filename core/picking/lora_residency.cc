@@ -1,7 +1,6 @@
 #include "core/picking/lora_residency.h"
 
 #include <algorithm>
-#include <cstddef>
 
 namespace baton {
 
@@ -18,14 +17,17 @@ LoraResidency lora_residency(const PodState& state, std::string_view adapter) {
   const auto holds = [adapter](const std::vector<std::string>& names) {
     return std::ranges::find(names, adapter) != names.end();
   };
-  if (adapter.empty() || holds(state.running_loras)) return LoraResidency::kResident;
+  if (adapter.empty() || holds(state.running_loras) || holds(state.resident_loras)) {
+    return LoraResidency::kResident;
+  }
   if (state.max_loras <= 0) return LoraResidency::kLoadable;
   // Adapters that wait for a slot will have taken one by the time this request asks; where this one
   // waits already, its slot is on the way.
   if (holds(state.waiting_loras)) return LoraResidency::kLoadable;
-  const std::size_t taken = state.running_loras.size() + state.waiting_loras.size();
-  return taken < static_cast<std::size_t>(state.max_loras) ? LoraResidency::kLoadable
-                                                           : LoraResidency::kFull;
+  const auto active = static_cast<int>(state.running_loras.size() + state.waiting_loras.size());
+  const auto loaded = static_cast<int>(state.resident_loras.size());
+  const int taken = std::max({active, loaded, state.lora_slots_used});
+  return taken < state.max_loras ? LoraResidency::kLoadable : LoraResidency::kFull;
 }
 
 }  // namespace baton

@@ -47,9 +47,16 @@ Json observed_json(const PodState& state, TimePoint now) {
   return {{"age_seconds", to_seconds(now - *state.observed_at)},
           {"running", state.running},
           {"waiting", state.waiting},
+          {"deferred", state.deferred},
           {"kv_usage", state.kv_usage},
+          {"kv_capacity_tokens", state.kv_capacity.count()},
+          {"prefix_query_tokens", state.prefix_queries.count()},
+          {"prefix_hit_tokens", state.prefix_hits.count()},
           {"running_loras", state.running_loras},
-          {"waiting_loras", state.waiting_loras}};
+          {"waiting_loras", state.waiting_loras},
+          {"resident_loras", state.resident_loras},
+          {"lora_slots_used", state.lora_slots_used},
+          {"max_loras", state.max_loras}};
 }
 
 Json load_json(const PodLoad& load) {

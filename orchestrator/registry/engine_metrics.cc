@@ -1,105 +1,143 @@
 #include "orchestrator/registry/engine_metrics.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <cstddef>
 #include <iterator>
 #include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "orchestrator/registry/exposition.h"
 
 namespace baton::orchestrator {
 namespace {
 
-bool is_name_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-         c == ':';
-}
-
-// A line of the text, consumed from the front.
-class Line {
- public:
-  explicit Line(std::string_view text) : rest_(text) {}
-
-  void skip_blanks() {
-    while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\t')) {
-      rest_.remove_prefix(1);
-    }
-  }
-  bool take(char wanted) {
-    if (rest_.empty() || rest_.front() != wanted) return false;
-    rest_.remove_prefix(1);
-    return true;
-  }
-  std::string_view take_name() {
-    std::size_t length = 0;
-    while (length < rest_.size() && is_name_character(rest_[length])) ++length;
-    const std::string_view name = rest_.substr(0, length);
-    rest_.remove_prefix(length);
-    return name;
-  }
-  // A label's value after its opening quote; nothing where the line ends before the closing one.
-  std::optional<std::string> take_quoted() {
-    std::string value;
-    while (!rest_.empty()) {
-      const char c = rest_.front();
-      rest_.remove_prefix(1);
-      if (c == '"') return value;
-      if (c != '\\') {
-        value += c;
-      } else if (!rest_.empty()) {
-        value += rest_.front() == 'n' ? '\n' : rest_.front();
-        rest_.remove_prefix(1);
-      }
-    }
-    return std::nullopt;
-  }
-  std::optional<double> take_number() {
-    const std::size_t length = std::min(rest_.find_first_of(" \t\r"), rest_.size());
-    std::string_view text = rest_.substr(0, length);
-    rest_.remove_prefix(length);
-    if (text.starts_with('+')) text.remove_prefix(1);
-    double number = 0.0;
-    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (text.empty() || status != std::errc{} || end != text.data() + text.size()) {
-      return std::nullopt;
-    }
-    return number;
-  }
-
- private:
-  std::string_view rest_;
+enum class Means : std::uint8_t {
+  kRunning,
+  kWaiting,
+  kWaitingForCapacity,  // where it is told apart: instead of kWaiting
+  kDeferred,
+  kKvUsage,
+  kBlockTokens,
+  kBlocks,
+  kCapacityTokens,
+  kPrefixQueriedTokens,
+  kPrefixHitTokens,
+  kPrefixHitBlocks,
+  kPrefixMissedBlocks,
+  kActiveLoras,
+  kResidentLora,
+  kLoraSlots,
+  kLoraSlotsUsed,
+  kStartSeconds,
+  kCount_,
 };
 
-std::optional<MetricSample> read_sample(std::string_view text) {
-  Line line(text);
-  line.skip_blanks();
-  MetricSample sample;
-  sample.name = line.take_name();
-  if (sample.name.empty()) return std::nullopt;
-  line.skip_blanks();
-  if (line.take('{')) {
-    for (line.skip_blanks(); !line.take('}'); line.skip_blanks()) {
-      const std::string_view name = line.take_name();
-      line.skip_blanks();
-      if (name.empty() || !line.take('=')) return std::nullopt;
-      line.skip_blanks();
-      if (!line.take('"')) return std::nullopt;
-      auto value = line.take_quoted();
-      if (!value) return std::nullopt;
-      sample.labels.emplace_back(name, std::move(*value));
-      line.skip_blanks();
-      line.take(',');
-    }
-  }
-  line.skip_blanks();
-  const auto value = line.take_number();
-  if (!value) return std::nullopt;
-  sample.value = *value;
-  return sample;
+// What engines call what we read, sorted by name. A name may have several rows: a figure a label.
+struct Row {
+  std::string_view name;
+  Means means;
+  // Counts add up over the values of this label; of several series with the same value, the
+  // largest counts. Empty: all series add up.
+  std::string_view rank{};
+  std::string_view label{};  // empty: whatever labels
+  std::string_view value{};
+  std::string_view number_in{};  // the label that holds the figure; empty: it is the sample's value
+};
+
+// vLLM 0.32.0, v1/metrics/loggers.py: a series for each engine of a data-parallel server; counters
+// with `_total`, which its Rust frontend leaves out of some. kv_cache_usage_perc was
+// gpu_cache_usage_perc until 2025. What is deferred waits for KV of another pod or for an adapter
+// (`num_requests_waiting_by_reason`, of which `num_requests_waiting` is the sum).
+// lora_adapter_loaded and the gauges beside it are those of vLLM pull requests 51433 and 54830.
+//
+// SGLang, srt/observability/metrics_collector.py: a series for each rank that logs, of which those
+// of one dp_rank tell the same. Block size and count were labels of cache_config_info. In the
+// bootstrap and transfer queues of split servers requests wait for their peer, in the preallocation
+// queue for room.
+//
+// TensorRT-LLM, tensorrt_llm/metrics/collector.py; its backend in Triton, docs of
+// tensorrtllm_backend.
+constexpr std::string_view kSglangCache = "sglang:cache_config_info";
+constexpr std::string_view kTritonBlocks = "nv_trt_llm_kv_cache_block_metrics";
+constexpr std::string_view kTritonKind = "kv_cache_block_type";
+constexpr std::string_view kTritonRequests = "nv_trt_llm_request_metrics";
+constexpr std::string_view kVllmCache = "vllm:cache_config_info";
+constexpr std::string_view kVllmWaiting = "vllm:num_requests_waiting_by_reason";
+constexpr Row kRows[] = {
+    {kTritonBlocks, Means::kKvUsage, {}, kTritonKind, "fraction"},
+    {kTritonBlocks, Means::kBlocks, "model", kTritonKind, "max"},
+    {kTritonBlocks, Means::kBlockTokens, {}, kTritonKind, "tokens_per"},
+    {kTritonRequests, Means::kRunning, {}, "request_type", "scheduled"},
+    {kTritonRequests, Means::kWaiting, {}, "request_type", "waiting"},
+    {"process_start_time_seconds", Means::kStartSeconds},
+    {kSglangCache, Means::kBlocks, "dp_rank", {}, {}, "num_pages"},
+    {kSglangCache, Means::kBlockTokens, {}, {}, {}, "page_size"},
+    {"sglang:cached_tokens_total", Means::kPrefixHitTokens},
+    {"sglang:lora_pool_slots_total", Means::kLoraSlots, "dp_rank"},
+    {"sglang:lora_pool_slots_used", Means::kLoraSlotsUsed, "dp_rank"},
+    {"sglang:max_total_num_tokens", Means::kCapacityTokens, "dp_rank"},
+    {"sglang:num_decode_prealloc_queue_reqs", Means::kWaiting, "dp_rank"},
+    {"sglang:num_decode_transfer_queue_reqs", Means::kDeferred, "dp_rank"},
+    {"sglang:num_grammar_queue_reqs", Means::kDeferred, "dp_rank"},
+    {"sglang:num_pages", Means::kBlocks, "dp_rank"},
+    {"sglang:num_prefill_bootstrap_queue_reqs", Means::kDeferred, "dp_rank"},
+    {"sglang:num_queue_reqs", Means::kWaiting, "dp_rank"},
+    {"sglang:num_running_reqs", Means::kRunning, "dp_rank"},
+    {"sglang:page_size", Means::kBlockTokens},
+    {"sglang:prompt_tokens_total", Means::kPrefixQueriedTokens},
+    {"sglang:token_usage", Means::kKvUsage},
+    {"trtllm_kv_cache_max_blocks", Means::kBlocks},
+    {"trtllm_kv_cache_missed_blocks_total", Means::kPrefixMissedBlocks},
+    {"trtllm_kv_cache_reused_blocks_total", Means::kPrefixHitBlocks},
+    {"trtllm_kv_cache_tokens_per_block", Means::kBlockTokens},
+    {"trtllm_kv_cache_utilization", Means::kKvUsage},
+    {"trtllm_num_requests_running", Means::kRunning},
+    {"trtllm_num_requests_waiting", Means::kWaiting},
+    {kVllmCache, Means::kBlockTokens, {}, {}, {}, "block_size"},
+    {kVllmCache, Means::kCapacityTokens, "engine", {}, {}, "kv_cache_size_tokens"},
+    {kVllmCache, Means::kBlocks, "engine", {}, {}, "num_gpu_blocks"},
+    {"vllm:gpu_cache_usage_perc", Means::kKvUsage},
+    {"vllm:gpu_prefix_cache_hits_total", Means::kPrefixHitTokens},
+    {"vllm:gpu_prefix_cache_queries_total", Means::kPrefixQueriedTokens},
+    {"vllm:kv_cache_usage_perc", Means::kKvUsage},
+    {"vllm:lora_adapter_loaded", Means::kResidentLora, {}, "level", "gpu"},
+    {"vllm:lora_requests_info", Means::kActiveLoras},
+    {"vllm:max_gpu_lora_adapters", Means::kLoraSlots, "engine"},
+    {"vllm:num_gpu_loaded_lora_adapters", Means::kLoraSlotsUsed, "engine"},
+    {"vllm:num_requests_running", Means::kRunning, "engine"},
+    {"vllm:num_requests_waiting", Means::kWaiting, "engine"},
+    {kVllmWaiting, Means::kWaitingForCapacity, "engine", "reason", "capacity"},
+    {kVllmWaiting, Means::kDeferred, "engine", "reason", "deferred"},
+    {"vllm:prefix_cache_hits", Means::kPrefixHitTokens},
+    {"vllm:prefix_cache_hits_total", Means::kPrefixHitTokens},
+    {"vllm:prefix_cache_queries", Means::kPrefixQueriedTokens},
+    {"vllm:prefix_cache_queries_total", Means::kPrefixQueriedTokens},
+};
+static_assert(std::ranges::is_sorted(kRows, {}, &Row::name));
+
+bool is_wanted(std::string_view name) {
+  return std::ranges::binary_search(kRows, name, {}, &Row::name);
 }
 
-int to_count(double value) {
+std::int64_t to_count(double value) {
   if (!(value > 0.0)) return 0;
-  return static_cast<int>(std::min(value, 1e9));
+  return static_cast<std::int64_t>(std::min(value, 1e15));
+}
+int to_int(std::int64_t count) { return static_cast<int>(std::min<std::int64_t>(count, 1e9)); }
+
+double number_in(std::string_view text) {
+  double number = 0.0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return status == std::errc{} && end == text.data() + text.size() ? number : 0.0;
+}
+
+std::uint64_t to_ms_since_1970(double seconds) {
+  return seconds > 0.0 && seconds < 1e12 ? static_cast<std::uint64_t>(seconds * 1000) : 0;
 }
 
 std::vector<std::string> split_names(std::string_view list) {
@@ -115,130 +153,145 @@ std::vector<std::string> split_names(std::string_view list) {
   return names;
 }
 
-enum class Means : std::uint8_t {
-  kRunning,
-  kWaiting,
-  kKvUsage,
-  kLoras,
-  kBlockSize,  // in tokens
-};
-
-// What engines call what we read. Counts add up over the engines and ranks of a pod; of KV in use
-// the fullest counts. Waiting is all that no step computes for yet, so in SGLang's split servers
-// also what waits for its peer, for room or for KV.
-struct Row {
-  std::string_view name;
-  Means means;
-  std::string_view label{};  // empty: whatever labels
-  std::string_view value{};
-  std::string_view number_in{};  // the label that holds the figure; empty: it is the sample's value
-};
-constexpr Row kRows[] = {
-    {"vllm:num_requests_running", Means::kRunning},
-    {"vllm:num_requests_waiting", Means::kWaiting},
-    {"vllm:kv_cache_usage_perc", Means::kKvUsage},
-    {"vllm:gpu_cache_usage_perc", Means::kKvUsage},  // until 2025
-    {"vllm:lora_requests_info", Means::kLoras},
-    {"vllm:cache_config_info", Means::kBlockSize, {}, {}, "block_size"},
-    {"sglang:num_running_reqs", Means::kRunning},
-    {"sglang:num_queue_reqs", Means::kWaiting},
-    {"sglang:num_prefill_bootstrap_queue_reqs", Means::kWaiting},
-    {"sglang:num_decode_prealloc_queue_reqs", Means::kWaiting},
-    {"sglang:num_decode_transfer_queue_reqs", Means::kWaiting},
-    {"sglang:token_usage", Means::kKvUsage},
-    {"sglang:cache_config_info", Means::kBlockSize, {}, {}, "page_size"},
-    {"trtllm_num_requests_running", Means::kRunning},
-    {"trtllm_num_requests_waiting", Means::kWaiting},
-    {"trtllm_kv_cache_utilization", Means::kKvUsage},
-    {"trtllm_kv_cache_tokens_per_block", Means::kBlockSize},
-    {"nv_trt_llm_request_metrics", Means::kRunning, "request_type", "scheduled"},
-    {"nv_trt_llm_request_metrics", Means::kWaiting, "request_type", "waiting"},
-    {"nv_trt_llm_kv_cache_block_metrics", Means::kKvUsage, "kv_cache_block_type", "fraction"},
-    {"nv_trt_llm_kv_cache_block_metrics", Means::kBlockSize, "kv_cache_block_type", "tokens_per"},
-};
-constexpr std::string_view kStartTime = "process_start_time_seconds";
-
-std::uint64_t to_ms_since_1970(double seconds) {
-  return seconds > 0.0 && seconds < 1e12 ? static_cast<std::uint64_t>(seconds * 1000) : 0;
-}
-
-int count_in(std::string_view text) {
-  std::int64_t number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return to_count(static_cast<double>(number));
-}
-
 // The value of lora_requests_info is the time of the observation; the latest series counts, since
 // old ones stay in the text.
-class LoraInfo {
+class ActiveLoras {
  public:
   void read(const MetricSample& sample, PodState& state) {
     if (!(sample.value >= latest_)) return;
     latest_ = sample.value;
     state.running_loras = split_names(sample.label("running_lora_adapters"));
     state.waiting_loras = split_names(sample.label("waiting_lora_adapters"));
-    const std::string_view most = sample.label("max_lora");
-    state.max_loras = 0;
-    std::from_chars(most.data(), most.data() + most.size(), state.max_loras);
+    state.max_loras = to_int(to_count(number_in(sample.label("max_lora"))));
   }
 
  private:
   double latest_ = -std::numeric_limits<double>::infinity();
 };
 
-}  // namespace
-
-std::string_view MetricSample::label(std::string_view wanted) const {
-  for (const auto& [label_name, text] : labels) {
-    if (label_name == wanted) return text;
-  }
-  return {};
-}
-
-void for_each_sample(std::string_view text,
-                     const std::function<void(const MetricSample&)>& sample) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const auto read = read_sample(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (read) sample(*read);
-  }
-}
-
-std::optional<EngineMetrics> read_engine_metrics(std::string_view text) {
-  EngineMetrics metrics;
-  PodState& state = metrics.state;
-  LoraInfo loras;
-  bool any = false;
-  for_each_sample(text, [&](const MetricSample& sample) {
-    if (sample.name == kStartTime) {
-      metrics.started_at = to_ms_since_1970(sample.value);
+// One row's figure over the series that are of it.
+class Figure {
+ public:
+  void add(std::string_view rank, bool by_rank, double value) {
+    if (!by_rank) {
+      sum_ += value;
       return;
     }
-    const auto row = std::ranges::find_if(kRows, [&sample](const Row& wanted) {
-      return sample.name == wanted.name &&
-             (wanted.label.empty() || sample.label(wanted.label) == wanted.value);
-    });
-    if (row == std::end(kRows)) return;
-    any = true;
-    switch (row->means) {
-      case Means::kRunning: state.running += to_count(sample.value); break;
-      case Means::kWaiting: state.waiting += to_count(sample.value); break;
-      case Means::kKvUsage: {
-        const double usage = std::isnan(sample.value) ? 0.0 : std::clamp(sample.value, 0.0, 1.0);
-        state.kv_usage = std::max(state.kv_usage, usage);
-        break;
-      }
-      case Means::kLoras: loras.read(sample, state); break;
-      case Means::kBlockSize:
-        metrics.block_tokens =
-            Tokens(row->number_in.empty() ? to_count(sample.value)
-                                          : count_in(sample.label(row->number_in)));
-        break;
+    const auto known = std::ranges::find(ranks_, rank, &std::pair<std::string, double>::first);
+    if (known == ranks_.end()) {
+      ranks_.emplace_back(rank, value);
+    } else {
+      known->second = std::max(known->second, value);
     }
-  });
-  if (!any) return std::nullopt;
-  return metrics;
+  }
+  [[nodiscard]] double total() const {
+    double total = sum_;
+    for (const auto& [rank, value] : ranks_) total += value;
+    return total;
+  }
+
+ private:
+  double sum_ = 0.0;
+  std::vector<std::pair<std::string, double>> ranks_;
+};
+
+// Gathers samples and tells at the end what they come to.
+class Reading {
+ public:
+  void take(const MetricSample& sample) {
+    // Where SGLang schedules by priority, series with one are parts of that without.
+    if (!sample.label("priority").empty()) return;
+    const auto rows = std::ranges::equal_range(kRows, sample.name, {}, &Row::name);
+    for (const Row& row : rows) {
+      if (row.label.empty() || sample.label(row.label) == row.value) take(row, sample);
+    }
+  }
+
+  [[nodiscard]] std::optional<EngineMetrics> result() {
+    if (!any_) return std::nullopt;
+    PodState& state = metrics_.state;
+    state.running = to_int(sum_of(Means::kRunning));
+    state.deferred = to_int(sum_of(Means::kDeferred));
+    state.waiting = to_int(
+        sum_of(seen(Means::kWaitingForCapacity) ? Means::kWaitingForCapacity : Means::kWaiting));
+    if (seen(Means::kLoraSlots)) state.max_loras = to_int(most_of(Means::kLoraSlots));
+    state.lora_slots_used = to_int(most_of(Means::kLoraSlotsUsed));
+    const std::int64_t told = most_of(Means::kCapacityTokens);
+    state.kv_capacity = Tokens(told > 0 ? told : tokens_in(Means::kBlocks));
+    const std::int64_t hit_in_blocks = tokens_in(Means::kPrefixHitBlocks);
+    state.prefix_hits = Tokens(most_of(Means::kPrefixHitTokens) + hit_in_blocks);
+    state.prefix_queries = Tokens(most_of(Means::kPrefixQueriedTokens) + hit_in_blocks +
+                                  tokens_in(Means::kPrefixMissedBlocks));
+    return std::move(metrics_);
+  }
+
+ private:
+  void take(const Row& row, const MetricSample& sample) {
+    const double value =
+        row.number_in.empty() ? sample.value : number_in(sample.label(row.number_in));
+    PodState& state = metrics_.state;
+    seen_[static_cast<std::size_t>(row.means)] = true;
+    any_ = any_ || row.means != Means::kStartSeconds;
+    switch (row.means) {
+      case Means::kStartSeconds: metrics_.started_at = to_ms_since_1970(value); break;
+      case Means::kKvUsage:
+        if (!std::isnan(value))
+          state.kv_usage = std::max(state.kv_usage, std::clamp(value, 0., 1.));
+        break;
+      case Means::kBlockTokens: metrics_.block_tokens = Tokens(to_int(to_count(value))); break;
+      case Means::kActiveLoras: active_loras_.read(sample, state); break;
+      case Means::kResidentLora: add_resident(sample); break;
+      default:
+        figures_[static_cast<std::size_t>(&row - kRows)].add(sample.label(row.rank),
+                                                             !row.rank.empty(), value);
+    }
+  }
+
+  void add_resident(const MetricSample& sample) {
+    auto& resident = metrics_.state.resident_loras;
+    std::string name(sample.label("adapter_name"));
+    const bool known = std::ranges::find(resident, name) != resident.end();
+    if (sample.value > 0.0 && !name.empty() && !known) resident.push_back(std::move(name));
+  }
+
+  [[nodiscard]] bool seen(Means means) const { return seen_[static_cast<std::size_t>(means)]; }
+  // Rows that are parts of one figure.
+  [[nodiscard]] std::int64_t sum_of(Means means) const {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < std::size(kRows); ++i) {
+      if (kRows[i].means == means) sum += to_count(figures_[i].total());
+    }
+    return sum;
+  }
+  // Rows that are names of the same figure.
+  [[nodiscard]] std::int64_t most_of(Means means) const {
+    std::int64_t most = 0;
+    for (std::size_t i = 0; i < std::size(kRows); ++i) {
+      if (kRows[i].means == means) most = std::max(most, to_count(figures_[i].total()));
+    }
+    return most;
+  }
+
+  // Of a figure in blocks.
+  [[nodiscard]] std::int64_t tokens_in(Means blocks) const {
+    const auto tokens =
+        static_cast<double>(most_of(blocks)) * static_cast<double>(metrics_.block_tokens.count());
+    return to_count(tokens);
+  }
+
+  EngineMetrics metrics_;
+  ActiveLoras active_loras_;
+  std::array<Figure, std::size(kRows)> figures_;
+  std::array<bool, static_cast<std::size_t>(Means::kCount_)> seen_{};
+  bool any_ = false;
+};
+
+}  // namespace
+
+std::optional<EngineMetrics> read_engine_metrics(std::string_view text) {
+  Reading reading;
+  for_each_sample(text, is_wanted, [&](const MetricSample& sample) { reading.take(sample); });
+  return reading.result();
 }
 
 }  // namespace baton::orchestrator

@@ -1,28 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "core/pod.h"
 
 namespace baton::orchestrator {
-
-struct MetricSample {
-  std::string_view name;
-  std::vector<std::pair<std::string_view, std::string>> labels;  // values unescaped
-  double value = 0.0;
-  [[nodiscard]] std::string_view label(std::string_view name) const;  // empty: absent
-};
-
-// Reads Prometheus text exposition format 0.0.4, calling `sample` for each line that is one. Lines
-// that are not are left out: a pod's metrics are hints, and one bad line must not hide the others.
-// Timestamps and comments are ignored.
-void for_each_sample(std::string_view text, const std::function<void(const MetricSample&)>& sample);
 
 // What a pod's metrics say.
 struct EngineMetrics {

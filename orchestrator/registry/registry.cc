@@ -322,6 +322,8 @@ void PodRegistry::settle(Watch& watch, HealthEvent event) {
       break;
     case HealthEvent::kEjected:
       watch.ejections_by_checks.Increment();
+      // Where nothing tells one start from another, who comes back may know nothing.
+      if (watch.pod.facts.epoch == 0) prefixes_.forget_pod(watch.index);
       log(LogLevel::kWarn, "pod ejected",
           {{"pool", watch.pool},
            {"pod", watch.pod.name},

@@ -23,5 +23,17 @@ TEST(LoraResidency, IsReadFromThePodsSlots) {
   EXPECT_EQ(lora_residency(with({"a", "c"}, {}, 0), "b"), LoraResidency::kLoadable);
 }
 
+TEST(LoraResidency, CountsIdleAdaptersWhereTheEngineTellsThem) {
+  PodState state = with({}, {}, 2);
+  state.resident_loras = {"a", "c"};
+  EXPECT_EQ(lora_residency(state, "a"), LoraResidency::kResident);
+  EXPECT_EQ(lora_residency(state, "b"), LoraResidency::kFull);
+  state.resident_loras.clear();
+  state.lora_slots_used = 1;  // by adapters without names
+  EXPECT_EQ(lora_residency(state, "a"), LoraResidency::kLoadable);
+  state.lora_slots_used = 2;
+  EXPECT_EQ(lora_residency(state, "a"), LoraResidency::kFull);
+}
+
 }  // namespace
 }  // namespace baton

@@ -302,6 +302,18 @@ TEST_F(RegistryTest, ForgetsThePrefixesOfARestartedPod) {
   EXPECT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(0, 3));
 }
 
+TEST_F(RegistryTest, ForgetsThePrefixesOfAnEjectedPodWhereNothingTellsRestarts) {
+  registry_->apply(fake_config());
+  run_until_ready();
+  ASSERT_EQ(entry(1).pod.facts.epoch, 0U);
+  const std::vector<std::uint64_t> chain = {11, 22, 33};
+  const std::vector<std::uint32_t> pods = {entry(1).index};
+  prefixes_.confirm(chain, pods[0], Clock::now());
+  decode_.health = 503;
+  run_until([this] { return health(1) == Health::kEjected; });
+  EXPECT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(0));
+}
+
 TEST_F(RegistryTest, DrainsByName) {
   registry_->apply(config());
   run_until_ready();
