@@ -125,6 +125,7 @@ class Work final : public SequenceListener {
   std::shared_ptr<RequestRecord> record;
   std::vector<Choice> choices;
   std::optional<int> cached_tokens;  // of the first prompt, once it was scheduled
+  std::optional<int> told_cached;    // that the usage tells instead
   std::optional<Failure> failure;
   bool left = false;  // the client
   Signal changed;     // something above is new

@@ -159,7 +159,7 @@ Json AnswerForm::usage(const Work& work, bool full) const {
       {"prompt_tokens", prompt}, {"total_tokens", prompt + made}, {"completion_tokens", made}};
   Json details;
   if (prompt_tokens_details && work.cached_tokens) {
-    details = {{"cached_tokens", *work.cached_tokens}};
+    details = {{"cached_tokens", work.told_cached.value_or(*work.cached_tokens)}};
     if (full) {
       details["created_cache_tokens"] = nullptr;
       details["multimodal_tokens"] = nullptr;

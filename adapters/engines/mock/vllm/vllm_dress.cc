@@ -33,6 +33,12 @@ std::optional<Failure> VllmDress::begin(const std::shared_ptr<Work>& work) {
     parts_.die();
     return internal_failure();
   }
+  // What is fetched counts as cached, unless the prefill engine told what it had found itself
+  // (v1/engine/output_processor.py:741).
+  const Json& params = work->wanted.body["kv_transfer_params"];
+  if (const Json* told = member(params, "remote_prefill_cached_tokens")) {
+    if (told->is_number_integer()) work->told_cached = told->get<int>();
+  }
   work->wants_kv = [this, weak = std::weak_ptr(work)](std::size_t choice) {
     if (const auto alive = weak.lock()) nixl_.fetch(alive, choice);
   };
@@ -53,8 +59,6 @@ Json VllmDress::handoffs() const {
   return {{"pinned_blocks", nixl_.pinned_blocks()}, {"leases", nixl_.leases()}};
 }
 
-// What the decode engine had fetched counts as cached, unless the prefill engine told what it had
-// found itself (v1/engine/output_processor.py:741).
 Answer VllmDress::whole(const Work& work) { return {200, dump(form_.whole(work))}; }
 
 std::string VllmDress::event(const Work& work, const Piece& piece) {
