@@ -1,5 +1,7 @@
 #include "adapters/engines/mock/openai_fields.h"
 
+#include <algorithm>
+
 namespace baton::adapters::mock {
 namespace {
 
@@ -123,7 +125,10 @@ double number_of(const Json& body, const char* name, double otherwise) {
 
 std::int64_t integer_of(const Json& body, const char* name, std::int64_t otherwise) {
   const Json* value = member(body, name);
-  return value != nullptr && value->is_number() ? value->get<std::int64_t>() : otherwise;
+  if (value == nullptr || !value->is_number()) return otherwise;
+  if (!value->is_number_float()) return value->get<std::int64_t>();
+  constexpr double kLimit = 9e18;
+  return static_cast<std::int64_t>(std::clamp(value->get<double>(), -kLimit, kLimit));
 }
 
 std::string text_of(const Json& body, const char* name) {

@@ -11,22 +11,6 @@ namespace {
 constexpr std::size_t kMostErrors = 10;     // validation.py, _MAX_REPORTED_ERRORS
 constexpr std::size_t kLongestInput = 200;  // _MAX_ERROR_INPUT_CHARS
 
-// Python's repr() of a text: in single quotes unless it has some and no double ones.
-std::string python_repr(std::string_view text) {
-  const bool doubled = text.contains('\'') && !text.contains('"');
-  const char quote = doubled ? '"' : '\'';
-  std::string out(1, quote);
-  for (const char c : text) {
-    if (c == quote || c == '\\') out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else {
-      out += c;
-    }
-  }
-  return out + quote;
-}
-
 // validation.py, _summarize_error_input.
 std::string summary(const Json& value) {
   std::string text;
@@ -51,6 +35,22 @@ bool parses_as_number(std::string_view text) {
 }
 
 }  // namespace
+
+// Python's repr() of a text: in single quotes unless it has some and no double ones.
+std::string python_repr(std::string_view text) {
+  const bool doubled = text.contains('\'') && !text.contains('"');
+  const char quote = doubled ? '"' : '\'';
+  std::string out(1, quote);
+  for (const char c : text) {
+    if (c == quote || c == '\\') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out + quote;
+}
 
 Answer error_answer(unsigned status, std::string_view type, std::string message,
                     std::optional<std::string> param) {
@@ -102,13 +102,18 @@ std::string python_str(const Json& value) {
 
 void FieldTypes::add(std::string_view type, std::string_view param, std::string_view message,
                      const Json& input, std::string_view context) {
-  const std::string place = param.empty() ? "body" : fmt::format("body.{}", param);
-  if (errors_.empty()) first_param_ = place;
+  errors_.push_back(
+      {std::string(type), std::string(param), std::string(message), input, std::string(context)});
+}
+
+std::string FieldTypes::Found::place() const { return param.empty() ? "body" : "body." + param; }
+
+std::string FieldTypes::Found::text() const {
   std::string error =
       fmt::format("{{'type': {}, 'loc': {}, 'msg': {}, 'input': {}", python_repr(type),
-                  python_repr(place), python_repr(message), python_repr(summary(input)));
+                  python_repr(place()), python_repr(message), python_repr(summary(input)));
   if (!context.empty()) error += fmt::format(", 'ctx': {}", context);
-  errors_.push_back(error + "}");
+  return error + "}";
 }
 
 std::optional<Answer> FieldTypes::answer() const {
@@ -116,13 +121,13 @@ std::optional<Answer> FieldTypes::answer() const {
   const std::string_view label = errors_.size() == 1 ? "error" : "errors";
   std::string message = fmt::format("{} validation {}:\n", errors_.size(), label);
   for (std::size_t i = 0; i < std::min(errors_.size(), kMostErrors); ++i) {
-    message += "  " + errors_[i] + "\n";
+    message += "  " + errors_[i].text() + "\n";
   }
   if (errors_.size() > kMostErrors) {
     message += fmt::format("  ...and {} more {}\n", errors_.size() - kMostErrors, label);
   }
   message.pop_back();
-  return error_answer(400, "Bad Request", std::move(message), first_param_);
+  return error_answer(400, "Bad Request", std::move(message), errors_.front().place());
 }
 
 const Json* FieldTypes::present(const char* name, bool nullable, std::string_view type,
@@ -160,11 +165,16 @@ std::optional<FieldTypes::Wrong> FieldTypes::wrong_number(const Json& value) {
   return Wrong{"float_type", "Input should be a valid number"};
 }
 
-void FieldTypes::integer(const char* name, std::optional<std::int64_t> least, bool nullable) {
+void FieldTypes::integer(const char* name, std::optional<std::int64_t> least, bool nullable,
+                         bool of_64_bits) {
   const Json* value = present(name, nullable, "int_type", "Input should be a valid integer");
   if (value == nullptr) return;
+  constexpr double kLargest = 9223372036854775807.0;
   if (const auto wrong = wrong_integer(*value)) {
     add(wrong->type, name, wrong->message, *value);
+  } else if (of_64_bits && value->is_number() && value->get<double>() > kLargest) {
+    add("less_than_equal", name, "Input should be less than or equal to 9223372036854775807",
+        *value, "{'le': 9223372036854775807}");
   } else if (least && value->is_number_integer() && value->get<std::int64_t>() < *least) {
     add("greater_than_equal", name,
         fmt::format("Input should be greater than or equal to {}", *least), *value,
@@ -223,8 +233,8 @@ void FieldTypes::integers(const char* name) {
   add_elements(*value, name, &FieldTypes::wrong_integer);
 }
 
-void FieldTypes::texts(const char* name) {
-  const Json* value = present(name, true, "", "");
+void FieldTypes::texts(const char* name, bool nullable) {
+  const Json* value = present(name, nullable, "list_type", "Input should be a valid list");
   if (value == nullptr) return;
   if (!value->is_array()) return add("list_type", name, "Input should be a valid list", *value);
   add_elements(*value, name, [](const Json& element) {
@@ -251,14 +261,22 @@ void FieldTypes::one_of(const char* name, std::initializer_list<std::string_view
 
 void FieldTypes::stop(const char* name) {
   const Json* value = present(name, true, "", "");
+  constexpr std::size_t kMost = 4;  // envs.py, VLLM_MAX_STOP_STRINGS
   if (value == nullptr || value->is_string()) return;
-  if (value->is_array()) {
-    bool good = true;
-    for (const Json& one : *value) good = good && one.is_string();
-    if (good) return;
-  }
+  bool good = value->is_array() && value->size() <= kMost;
+  for (const Json& one : *value) good = good && one.is_string();
+  if (good) return;
   add("string_type", name, "Input should be a valid string", *value);
-  texts(name);
+  if (value->is_array() && value->size() > kMost) {
+    add("too_long", name,
+        fmt::format("List should have at most {} items after validation, not {}", kMost,
+                    value->size()),
+        *value,
+        fmt::format("{{'field_type': 'List', 'max_length': {}, 'actual_length': {}}}", kMost,
+                    value->size()));
+  } else {
+    texts(name);
+  }
 }
 
 // A union of four, of which pydantic tells every one's complaint in the order of
@@ -295,23 +313,25 @@ void FieldTypes::prompt(const char* name) {
   };
   if (all(is_id) || all(is_ids) || all([](const Json& one) { return one.is_string(); })) return;
   const std::string place(name);
+  const auto check_id = [&](const Json& id, const std::string& at) {
+    if (const auto wrong = wrong_integer(id)) {
+      add(wrong->type, at, wrong->message, id);
+    } else if (!is_id(id)) {
+      add("greater_than_equal", at, "Input should be greater than or equal to 0", id, "{'ge': 0}");
+    }
+  };
   for (std::size_t i = 0; i < value->size(); ++i) {
     const Json& one = (*value)[i];
-    const std::string at = fmt::format("{}.{}", place, i);
-    if (const auto wrong = wrong_integer(one)) {
-      add(wrong->type, at, wrong->message, one);
-    } else if (!is_id(one)) {
-      add("greater_than_equal", at, "Input should be greater than or equal to 0", one, "{'ge': 0}");
-    }
+    check_id(one, fmt::format("{}.{}", place, i));
   }
   for (std::size_t i = 0; i < value->size(); ++i) {
     const Json& one = (*value)[i];
     const std::string at = fmt::format("{}.{}", place, i);
     if (!one.is_array()) {
       add("list_type", at, "Input should be a valid list", one);
-    } else {
-      add_elements(one, at, &FieldTypes::wrong_integer);
+      continue;
     }
+    for (std::size_t j = 0; j < one.size(); ++j) check_id(one[j], fmt::format("{}.{}", at, j));
   }
   text_wrong();
   texts(name);
@@ -323,7 +343,103 @@ void FieldTypes::stream_options(const char* name) {
   if (!value->is_object()) {
     add("model_attributes_type", name,
         "Input should be a valid dictionary or object to extract fields from", *value);
+    return;
   }
+  FieldTypes inner(*value);
+  inner.flag("include_usage");
+  inner.flag("continuous_usage_stats");
+  for (const Found& found : inner.errors_) {
+    add(found.type, fmt::format("{}.{}", name, found.param), found.message, found.input);
+  }
+}
+
+// chat_completion/protocol.py: messages of eight types, of which pydantic tells every one's
+// complaint. Only what every type complains of is looked for.
+void FieldTypes::messages(const char* name) {
+  constexpr std::string_view kKinds[] = {
+      "ChatCompletionDeveloperMessageParam", "ChatCompletionSystemMessageParam",
+      "ChatCompletionUserMessageParam",      "ChatCompletionAssistantMessageParam",
+      "ChatCompletionToolMessageParam",      "ChatCompletionFunctionMessageParam",
+      "CustomChatCompletionMessageParam"};
+  const auto list = body_.find(name);
+  if (list == body_.end() || !list->is_array()) return;
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const Json& message = (*list)[i];
+    const std::string at = fmt::format("{}.{}", name, i);
+    if (message.is_object() && message.contains("role")) continue;
+    for (const std::string_view kind : kKinds) {
+      if (!message.is_object()) {
+        add("dict_type", fmt::format("{}.{}", at, kind), "Input should be a valid dictionary",
+            message);
+        continue;
+      }
+      const auto missing = [&](std::string_view field) {
+        add("missing", fmt::format("{}.{}.{}", at, kind, field), "Field required", message);
+      };
+      if (kind.contains("Function") && !message.contains("name")) missing("name");
+      missing("role");
+      if (kind.contains("Tool") && !message.contains("tool_call_id")) missing("tool_call_id");
+    }
+    if (!message.is_object()) {
+      add("model_attributes_type", at + ".Message",
+          "Input should be a valid dictionary or object to extract fields from", message);
+    } else {
+      add("missing", at + ".Message.author", "Field required", message);
+      add("missing", at + ".Message.content", "Field required", message);
+    }
+  }
+}
+
+void FieldTypes::tools(const char* name) {
+  const Json* value = present(name, true, "", "");
+  if (value == nullptr) return;
+  if (!value->is_array()) return add("list_type", name, "Input should be a valid list", *value);
+  for (std::size_t i = 0; i < value->size(); ++i) {
+    const Json& tool = (*value)[i];
+    const std::string at = fmt::format("{}.{}", name, i);
+    if (!tool.is_object()) {
+      add("model_attributes_type", at,
+          "Input should be a valid dictionary or object to extract fields from", tool);
+    } else if (!tool.contains("function")) {
+      add("missing", at + ".function", "Field required", tool);
+    } else if (tool["function"].is_object() && !tool["function"].contains("name")) {
+      add("missing", at + ".function.name", "Field required", tool["function"]);
+    }
+  }
+}
+
+// generate/base/protocol.py, AnyResponseFormat: one of three models.
+void FieldTypes::response_format(const char* name) {
+  const Json* value = present(name, true, "", "");
+  if (value == nullptr) return;
+  if (!value->is_object()) {
+    for (int i = 0; i < 3; ++i) {
+      add("model_attributes_type", name,
+          "Input should be a valid dictionary or object to extract fields from", *value);
+    }
+    return;
+  }
+  const Json* type = member(*value, "type");
+  for (const char* known : {"text", "json_object", "json_schema", "structural_tag"}) {
+    if (type != nullptr && *type == known) return;
+  }
+  const std::string at = fmt::format("{}.type", name);
+  const auto wrong_type = [&](std::string_view expected) {
+    if (type == nullptr) return add("missing", at, "Field required", *value);
+    add("literal_error", at, fmt::format("Input should be {}", expected), *type,
+        fmt::format("{{'expected': {}}}", python_repr(expected)));
+  };
+  const auto missing = [&](const char* field) {
+    if (!value->contains(field)) {
+      add("missing", fmt::format("{}.{}", name, field), "Field required", *value);
+    }
+  };
+  wrong_type("'text', 'json_object' or 'json_schema'");
+  wrong_type("'structural_tag'");
+  missing("format");
+  wrong_type("'structural_tag'");
+  missing("structures");
+  missing("triggers");
 }
 
 void FieldTypes::required_list(const char* name) {

@@ -28,18 +28,21 @@ class FieldTypes {
 
   // `body` is changed where lax mode takes a value of another type for the wanted one.
   void integer(const char* name, std::optional<std::int64_t> least = std::nullopt,
-               bool nullable = true);
+               bool nullable = true, bool of_64_bits = false);
   void number(const char* name, bool nullable = true);
   void flag(const char* name, bool nullable = true);
   void text(const char* name);
   void object(const char* name);
   void integers(const char* name);
-  void texts(const char* name);
+  void texts(const char* name, bool nullable = true);
   void one_of(const char* name, std::initializer_list<std::string_view> values);
   void stop(const char* name);
   void prompt(const char* name);
   void stream_options(const char* name);
   void required_list(const char* name);
+  void messages(const char* name);
+  void tools(const char* name);
+  void response_format(const char* name);
 
   void add(std::string_view type, std::string_view param, std::string_view message,
            const Json& input, std::string_view context = {});
@@ -48,6 +51,16 @@ class FieldTypes {
  private:
   [[nodiscard]] const Json* present(const char* name, bool nullable, std::string_view type,
                                     std::string_view message);
+  // One error, as pydantic tells it.
+  struct Found {
+    std::string type;
+    std::string param;
+    std::string message;
+    Json input;
+    std::string context;
+    [[nodiscard]] std::string place() const;
+    [[nodiscard]] std::string text() const;
+  };
   // What is wrong with a value, if anything: pydantic's type and message.
   struct Wrong {
     std::string_view type;
@@ -59,8 +72,7 @@ class FieldTypes {
                     std::optional<Wrong> (*wrong)(const Json&));
 
   const Json& body_;
-  std::vector<std::string> errors_;
-  std::string first_param_;
+  std::vector<Found> errors_;
 };
 
 // Where Python's json module says a text is wrong: its words and the place.
@@ -70,6 +82,8 @@ struct JsonFault {
 };
 [[nodiscard]] JsonFault python_json_fault(std::string_view text);
 
+// A text as Python's repr() shows it, in quotes.
+[[nodiscard]] std::string python_repr(std::string_view text);
 // A value as Python's str() shows it.
 [[nodiscard]] std::string python_str(const Json& value);
 

@@ -95,9 +95,8 @@ class PythonJson {
       skip_space();
       if (peek() == '}') break;
       if (peek() != ',') return fail("Expecting ',' delimiter", at_);
-      const std::size_t comma = at_++;
+      ++at_;
       skip_space();
-      if (peek() == '}') return fail("Illegal trailing comma before end of object", comma);
     }
     ++at_;
     return true;

@@ -47,6 +47,11 @@ Leg leg_of(const Json& body) {
 std::expected<Json, Answer> parse_body(const http::Request& request) {
   std::string_view type = request.field("content-type");
   type = type.substr(0, type.find(';'));
+  if (type != "application/json") {
+    return std::unexpected(error_answer(
+        400, "Bad Request",
+        "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"));
+  }
   if (request.body.empty()) {
     Json none;
     FieldTypes types(none);
@@ -58,16 +63,9 @@ std::expected<Json, Answer> parse_body(const http::Request& request) {
     const JsonFault fault = python_json_fault(request.body);
     const Json none = Json::object();
     FieldTypes types(none);
-    types.add(
-        "json_invalid", std::to_string(fault.at), "JSON decode error", none,
-        fmt::format("{{'error': {}}}", fault.message.contains('\'') ? "\"" + fault.message + "\""
-                                                                    : "'" + fault.message + "'"));
+    types.add("json_invalid", std::to_string(fault.at), "JSON decode error", none,
+              fmt::format("{{'error': {}}}", python_repr(fault.message)));
     return std::unexpected(*types.answer());
-  }
-  if (type != "application/json") {
-    return std::unexpected(error_answer(
-        400, "Bad Request",
-        "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"));
   }
   if (!body.is_object()) {
     FieldTypes types(body);

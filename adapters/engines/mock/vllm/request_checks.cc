@@ -12,9 +12,7 @@ namespace {
 
 using Refusal = std::optional<Answer>;
 
-constexpr int kMostSequences = 16384;  // envs.py, VLLM_MAX_N_SEQUENCES
-constexpr int kMostPrompts = 4096;     // VLLM_MAX_COMPLETION_PROMPTS
-constexpr int kMostLogprobs = 20;      // --max-logprobs
+constexpr int kMostPrompts = 4096;  // envs.py, VLLM_MAX_COMPLETION_PROMPTS
 
 bool truthy(const Json* value) {
   if (value == nullptr) return false;
@@ -261,7 +259,7 @@ Refusal completion_types(const Json& body) {
   types.integer("max_tokens");
   types.integer("n", std::nullopt, false);
   types.number("presence_penalty");
-  types.integer("seed");
+  types.integer("seed", std::nullopt, true, true);
   types.stop("stop");
   types.flag("stream");
   types.stream_options("stream_options");
@@ -283,8 +281,9 @@ Refusal completion_types(const Json& body) {
   types.integer("truncate_prompt_tokens", -1);
   types.integers("allowed_token_ids");
   types.integer("prompt_logprobs");
-  types.texts("bad_words");
+  types.texts("bad_words", false);
   types.flag("add_special_tokens", false);
+  types.response_format("response_format");
   types.integer("priority", std::nullopt, false);
   types.flag("return_tokens_as_token_ids");
   types.flag("return_token_ids");
@@ -292,24 +291,10 @@ Refusal completion_types(const Json& body) {
   return types.answer();
 }
 
-void check_message_types(const Json& body, FieldTypes& types) {
-  const auto messages = body.find("messages");
-  if (messages == body.end() || !messages->is_array()) return;
-  for (std::size_t i = 0; i < messages->size(); ++i) {
-    const Json& message = (*messages)[i];
-    if (!message.is_object()) {
-      types.add("dict_type", fmt::format("messages.{}", i), "Input should be a valid dictionary",
-                message);
-    } else if (!message.contains("role")) {
-      types.add("missing", fmt::format("messages.{}.role", i), "Field required", message);
-    }
-  }
-}
-
 Refusal chat_types(const Json& body) {
   FieldTypes types(body);
   types.required_list("messages");
-  check_message_types(body, types);
+  types.messages("messages");
   check_common_types(types);
   types.flag("logprobs");
   types.integer("top_logprobs");
@@ -317,12 +302,14 @@ Refusal chat_types(const Json& body) {
   types.integer("max_completion_tokens");
   types.integer("n");
   types.number("presence_penalty");
-  types.integer("seed");
+  types.response_format("response_format");
+  types.integer("seed", std::nullopt, true, true);
   types.stop("stop");
   types.flag("stream");
   types.stream_options("stream_options");
   types.number("temperature");
   types.number("top_p");
+  types.tools("tools");
   types.one_of("reasoning_effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"});
   types.flag("include_reasoning", false);
   types.flag("parallel_tool_calls");
@@ -339,7 +326,7 @@ Refusal chat_types(const Json& body) {
   types.integer("truncate_prompt_tokens", -1);
   types.integer("prompt_logprobs");
   types.integers("allowed_token_ids");
-  types.texts("bad_words");
+  types.texts("bad_words", false);
   types.flag("echo", false);
   types.flag("add_generation_prompt", false);
   types.flag("continue_final_message", false);
@@ -359,7 +346,7 @@ void put_right(Json& body) {
     const auto found = body.find(name);
     if (found == body.end()) continue;
     if (found->is_string()) *found = std::stoll(found->get<std::string>());
-    if (found->is_number_float()) *found = found->get<std::int64_t>();
+    if (found->is_number_float()) *found = integer_of(body, name, 0);
     const bool is_flag = std::string_view(name) == "logprobs" && body.contains("messages");
     if (found->is_boolean() && !is_flag) *found = found->get<bool>() ? 1 : 0;
   }
@@ -384,110 +371,6 @@ Refusal first_of(std::initializer_list<Refusal> refusals) {
   return std::nullopt;
 }
 
-Refusal in_range(const Json& body, const char* name, double low, double high) {
-  const double value = number_of(body, name, low < 0 ? 0 : high);
-  if (value >= low && value <= high) return std::nullopt;
-  return validation_error(
-      fmt::format("{} must be in [{}, {}], got {}.", name, low, high, python_str(Json(value))));
-}
-
-Refusal check_temperature(const Json& body) {
-  const double value = number_of(body, "temperature", 1.0);
-  const std::string shown = python_str(Json(value));
-  if (value < 0) {
-    return validation_error(fmt::format("temperature must be non-negative, got {}.", shown),
-                            "temperature", shown);
-  }
-  if (value > 2) {
-    return validation_error(fmt::format("temperature must be in [0, 2], got {}.", shown),
-                            "temperature", shown);
-  }
-  return std::nullopt;
-}
-
-Refusal check_top(const Json& body) {
-  const double top_p = number_of(body, "top_p", 1.0);
-  if (top_p <= 0 || top_p > 1) {
-    const std::string shown = python_str(Json(top_p));
-    return validation_error(fmt::format("top_p must be in (0, 1], got {}.", shown), "top_p", shown);
-  }
-  const std::int64_t top_k = integer_of(body, "top_k", 0);
-  if (top_k < -1) {
-    return validation_error(
-        fmt::format("top_k must be 0 (disable), or at least 1, got {}.", top_k));
-  }
-  const double min_p = number_of(body, "min_p", 0);
-  if (min_p < 0 || min_p > 1) {
-    return validation_error(
-        fmt::format("min_p must be in [0, 1], got {}.", python_str(Json(min_p))));
-  }
-  return std::nullopt;
-}
-
-Refusal check_count(const Json& body) {
-  const std::int64_t n = integer_of(body, "n", 1);
-  if (n < 1) return validation_error(fmt::format("n must be at least 1, got {}.", n));
-  if (n > kMostSequences) {
-    return validation_error(
-        fmt::format("n must be at most {}, got {}. To increase this limit, set "
-                    "the VLLM_MAX_N_SEQUENCES environment variable.",
-                    kMostSequences, n));
-  }
-  return std::nullopt;
-}
-
-Refusal check_token_limits(const Json& body, int max_tokens) {
-  if (max_tokens < 1) {
-    return validation_error(fmt::format("max_tokens must be at least 1, got {}.", max_tokens),
-                            "max_tokens", std::to_string(max_tokens));
-  }
-  const std::int64_t least = integer_of(body, "min_tokens", 0);
-  if (least < 0) {
-    return validation_error(
-        fmt::format("min_tokens must be greater than or equal to 0, got {}.", least));
-  }
-  if (least > max_tokens) {
-    return validation_error(fmt::format(
-        "min_tokens must be less than or equal to max_tokens={}, got {}.", max_tokens, least));
-  }
-  return std::nullopt;
-}
-
-Refusal check_stop(const Json& body) {
-  const Json* stop = member(body, "stop");
-  if (stop == nullptr) return std::nullopt;
-  const bool list = stop->is_array();
-  const bool empty =
-      list ? std::ranges::any_of(*stop, [](const Json& one) { return one == ""; }) : *stop == "";
-  if (!empty) return std::nullopt;
-  return validation_error("stop cannot contain an empty string.");
-}
-
-Refusal out_of_vocabulary(const Json& body, const char* name, TokenId vocabulary) {
-  const Json* ids = member(body, name);
-  if (ids == nullptr || !ids->is_array()) return std::nullopt;
-  Json wrong = Json::array();
-  for (const Json& id : *ids) {
-    if (id.is_number() && (id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= vocabulary)) {
-      wrong.push_back(id);
-    }
-  }
-  if (wrong.empty()) return std::nullopt;
-  const std::string shown = python_str(wrong);
-  return validation_error(
-      fmt::format("token_id(s) {} in {} contain out-of-vocab token ids. Vocabulary size: {}", shown,
-                  name, vocabulary),
-      name, shown);
-}
-
-Refusal too_many_logprobs(std::int64_t wanted, std::string_view what, std::string_view param) {
-  if (wanted <= kMostLogprobs) return std::nullopt;
-  return validation_error(
-      fmt::format("Requested {} logprobs of {}, which is greater than max allowed: {}", what,
-                  wanted, kMostLogprobs),
-      param, std::to_string(wanted));
-}
-
 }  // namespace
 
 std::optional<Answer> check_body(Api api, Json& body) {
@@ -501,6 +384,10 @@ std::optional<Answer> check_body(Api api, Json& body) {
     if (refusal) return refusal;
     refusal = completion_types(body);
   } else {
+    // check_system_message_content_type walks through what is given.
+    if (body.contains("messages") && body["messages"].is_null()) {
+      return error_answer(400, "BadRequestError", "'NoneType' object is not iterable");
+    }
     refusal = check_generation_prompt(body);
     if (!refusal) refusal = check_tools(body);
     if (refusal) return refusal;
@@ -512,44 +399,6 @@ std::optional<Answer> check_body(Api api, Json& body) {
   }
   if (!refusal) put_right(body);
   return refusal;
-}
-
-std::optional<Answer> check_sampling(Api, const Json& body, int max_tokens) {
-  Refusal refusal = first_of({check_count(body), in_range(body, "presence_penalty", -2, 2),
-                              in_range(body, "frequency_penalty", -2, 2)});
-  if (refusal) return refusal;
-  const double repetition = number_of(body, "repetition_penalty", 1.0);
-  if (repetition <= 0) {
-    return validation_error(fmt::format("repetition_penalty must be greater than zero, got {}.",
-                                        python_str(Json(repetition))));
-  }
-  refusal = first_of({check_temperature(body), check_top(body),
-                      check_token_limits(body, max_tokens), check_stop(body)});
-  if (refusal) return refusal;
-  const std::int64_t n = integer_of(body, "n", 1);
-  if (n > 1 && number_of(body, "temperature", 1.0) < 1e-5) {
-    return validation_error(fmt::format("n must be 1 when using greedy sampling, got {}.", n));
-  }
-  return std::nullopt;
-}
-
-std::optional<Answer> check_in_engine(Api api, const Json& body, TokenId vocabulary, int ranks,
-                                      std::optional<int> rank) {
-  const bool chat = api == Api::kChat;
-  const std::int64_t wanted =
-      chat ? (truthy(body, "logprobs") ? integer_of(body, "top_logprobs", 0) : 0)
-           : integer_of(body, "logprobs", 0);
-  const auto count = [vocabulary](std::int64_t asked) { return asked == -1 ? vocabulary : asked; };
-  Refusal refusal = first_of({too_many_logprobs(count(wanted), "sample", "logprobs"),
-                              too_many_logprobs(count(integer_of(body, "prompt_logprobs", 0)),
-                                                "prompt", "prompt_logprobs"),
-                              out_of_vocabulary(body, "stop_token_ids", vocabulary)});
-  if (refusal) return refusal;
-  if (rank && (*rank < 0 || *rank >= ranks)) {
-    return validation_error(
-        fmt::format("data_parallel_rank {} is out of range [0, {}).", *rank, ranks));
-  }
-  return std::nullopt;
 }
 
 }  // namespace baton::adapters::mock::vllm

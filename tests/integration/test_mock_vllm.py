@@ -1,0 +1,339 @@
+"""The router before mock pods in vLLM's dress: the same answers as one server's, an empty ledger, and
+each fault as docs/operations.md has it."""
+
+import json
+import signal
+import socket
+import threading
+
+import httpx
+import openai
+import pytest
+from harness import run_baton, wait_until
+from mocks import MockSystem
+
+PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
+TOOLS = [{"type": "function", "function": {
+    "name": "weather", "parameters": {"type": "object", "properties": {
+        "city": {"type": "string"}, "days": {"type": "integer"}}}}}]
+
+
+@pytest.fixture(scope="module")
+def mocks(tmp_path_factory):
+    with MockSystem(tmp_path_factory.mktemp("mocks"), prefill=2, decode=2, mock_options=[
+            "--enable-prompt-tokens-details", "--latency-profile",
+            "prefill_ms=2,step_ms=1,transfer_ms=1", "--lease-seconds", "3"]) as system:
+        yield system
+
+
+@pytest.fixture
+def system(mocks):
+    mocks.forget()
+    yield mocks
+    mocks.forget()
+
+
+def completion(**more):
+    return {"model": "mock-model", "prompt": PROMPT, "max_tokens": 12, "temperature": 0, **more}
+
+
+def chat(text=PROMPT, **more):
+    return {"model": "mock-model", "messages": [{"role": "system", "content": "Be brief."},
+                                                {"role": "user", "content": text}],
+            "max_tokens": 12, "temperature": 0, **more}
+
+
+def choices(answer):
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["choices"]
+    for choice in found:
+        for call in choice.get("message", {}).get("tool_calls") or []:
+            call.pop("id")
+    return found
+
+
+def split_requests(system):
+    """Requests of each leg that the mocks were sent, by leg."""
+    found = {"prefill": [], "decode": [], "plain": []}
+    for name in system.members:
+        for record in system.requests(name):
+            found[record["leg"]].append({**record, "pod": name})
+    return found
+
+
+SHAPES = {
+    "completion": ("/v1/completions", completion()),
+    "token ids": ("/v1/completions", completion(prompt=list(range(300, 420)))),
+    "min_tokens": ("/v1/completions", completion(min_tokens=5)),
+    "stop": ("/v1/completions", completion(stop=["a"])),
+    "logprobs": ("/v1/completions", completion(logprobs=3)),
+    "seed": ("/v1/completions", completion(temperature=0.8, seed=7)),
+    "return_token_ids": ("/v1/completions", completion(return_token_ids=True)),
+    "chat": ("/v1/chat/completions", chat()),
+    "chat max_completion_tokens": ("/v1/chat/completions", chat(max_completion_tokens=9)),
+    "chat logprobs": ("/v1/chat/completions", chat(logprobs=True, top_logprobs=2)),
+    "tools": ("/v1/chat/completions", chat(tools=TOOLS, tool_choice="required", max_tokens=200)),
+    "named tool": ("/v1/chat/completions", chat(tools=TOOLS, max_tokens=200, tool_choice={
+        "type": "function", "function": {"name": "weather"}})),
+    "json_schema": ("/v1/chat/completions", chat(max_tokens=200, response_format={
+        "type": "json_schema", "json_schema": {"name": "s", "schema": {
+            "type": "object", "properties": {"n": {"type": "integer"}}}}})),
+    "unknown fields": ("/v1/completions", completion(a_new_field={"deep": [1, 2 ** 62]})),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_split_answer_is_that_of_one_server(system, shape):
+    path, body = SHAPES[shape]
+    got = system.post(path, body)
+    assert choices(got) == choices(system.post(path, body, pod="single"))
+    assert got.headers["x-baton-prefill"].startswith("prefill")
+    legs = split_requests(system)
+    assert [len(legs[leg]) for leg in ("prefill", "decode", "plain")] == [1, 1, 0]
+    system.check_clean()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_split_stream_is_that_of_one_server(system, shape):
+    path, body = SHAPES[shape]
+    body = {**body, "stream_options": {"include_usage": True}}
+
+    def comparable(events):
+        text = {}
+        for event in events[:-1]:
+            for choice in event["choices"]:
+                part = choice.get("text") or choice.get("delta", {}).get("content") or "".join(
+                    call["function"].get("arguments", "")
+                    for call in choice.get("delta", {}).get("tool_calls", []))
+                text[choice["index"]] = text.get(choice["index"], "") + part
+        usage = events[-2]["usage"]
+        return text, events[-1], usage["prompt_tokens"], usage["completion_tokens"]
+
+    assert comparable(system.events(path, body)) == comparable(
+        system.events(path, body, pod="single"))
+    system.check_clean()
+
+
+def test_both_legs_are_what_vllm_wants(system):
+    body = completion(stream=True, stream_options={"include_usage": True}, min_tokens=4,
+                      priority=0, user="u")
+    system.events("/v1/completions", body)
+    legs = split_requests(system)
+    prefill, decode = legs["prefill"][0], legs["decode"][0]
+    assert prefill["body"]["max_tokens"] == 1
+    assert not prefill["body"].get("stream") and "stream_options" not in prefill["body"]
+    assert prefill["body"].get("min_tokens", 0) <= 1
+    assert decode["body"]["kv_transfer_params"] == prefill["handoff"]
+    sent = {k: v for k, v in decode["body"].items() if k != "kv_transfer_params"}
+    assert sent == body
+    assert prefill["headers"]["x-request-id"] == decode["headers"]["x-request-id"]
+
+
+@pytest.mark.parametrize("body", [
+    completion(n=2, temperature=0.9, seed=3), completion(prompt=["one", "two", "three"]),
+    completion(prompt=[[300, 301], [302]]), completion(echo=True),
+    completion(prompt_logprobs=2)], ids=["n", "prompts", "id prompts", "echo", "prompt_logprobs"])
+def test_what_cannot_be_split_is_answered_by_one_pod(system, body):
+    got = system.post("/v1/completions", body)
+    assert choices(got) == choices(system.post("/v1/completions", body, pod="single"))
+    assert "x-baton-prefill" not in got.headers
+    legs = split_requests(system)
+    assert [len(legs[leg]) for leg in ("prefill", "decode", "plain")] == [0, 0, 1]
+    system.check_clean()
+
+
+def test_cached_tokens_are_those_of_prefill(system):
+    body = chat("A question that nobody has asked before, of some length, to be held in blocks.")
+    first = system.post("/v1/chat/completions", body).json()
+    assert first["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+    second = system.post("/v1/chat/completions", body).json()
+    cached = second["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert 0 < cached < second["usage"]["prompt_tokens"]
+
+
+def test_the_official_client_is_served(system):
+    client = openai.OpenAI(base_url=f"{system.url}/v1", api_key="x", max_retries=0)
+    answer = client.chat.completions.create(**chat())
+    pieces = client.chat.completions.create(**chat(), stream=True)
+    assert "".join(p.choices[0].delta.content or "" for p in pieces) == \
+        answer.choices[0].message.content
+    system.check_clean()
+
+
+def test_a_wrong_request_is_refused_in_vllms_words(system):
+    for body in (completion(temperature=3), completion(logprobs=1000),
+                 completion(max_tokens=100000)):
+        ours = system.post("/v1/completions", body)
+        theirs = system.post("/v1/completions", body, pod="single")
+        assert ours.status_code == theirs.status_code == 400
+        assert ours.json()["error"]["message"] == theirs.json()["error"]["message"]
+    system.check_clean()
+
+
+# Faults
+
+def good(system, body=None):
+    body = body or completion()
+    answer = system.post("/v1/completions", body)
+    assert choices(answer) == choices(system.post("/v1/completions", body, pod="single"))
+    return answer
+
+
+RETRIED = ["status=500", "status=503", "reset", "nothing", "garbage", "half_json", "half_close",
+           "error_in_200", "cut_utf8"]
+
+
+@pytest.mark.parametrize("fault", RETRIED)
+def test_a_prefill_leg_that_fails_is_tried_elsewhere(system, fault):
+    for name in ("prefill-0", "prefill-1"):
+        system.faults(name, f"{fault}@prefill:1")
+    good(system)
+    wait_until(lambda: not {k: v for k, v in system.left().items() if "violations" in k})
+
+
+@pytest.mark.parametrize("fault", RETRIED)
+def test_a_decode_leg_that_fails_before_its_answer_is_tried_again(system, fault):
+    for name in ("decode-0", "decode-1"):
+        system.faults(name, f"{fault}@decode:1")
+    good(system)
+    assert not [k for k in system.left() if "violations" in k]
+    system.check_clean()
+
+
+def test_odd_answers_that_are_whole_are_taken(system):
+    for fault in ("two_responses", "idle_close", "slow_headers=50"):
+        for name in system.members:
+            system.faults(name, f"{fault}:1")
+        for _ in range(3):
+            good(system)
+    system.check_clean()
+
+
+def test_wrong_kv_is_noticed_by_the_reference(system):
+    """The fault that a router cannot see: the test that compares texts must."""
+    for name in ("prefill-0", "prefill-1"):
+        system.faults(name, "wrong_kv:1")
+    body = completion(prompt=PROMPT + "Once more.")
+    ours = system.post("/v1/completions", body)
+    assert choices(ours) != choices(system.post("/v1/completions", body, pod="single"))
+
+
+def test_absent_parameters_are_answered_and_counted(system):
+    before = system.router_metrics().value("baton_handoff_missing_total", 0)
+    for name in ("prefill-0", "prefill-1"):
+        system.faults(name, "absent_params:1")
+    good(system)
+    assert system.router_metrics().value("baton_handoff_missing_total") == before + 1
+    system.check_clean()
+
+
+def test_another_version_is_a_failed_hand_off_that_is_tried_again(tmp_path):
+    with MockSystem(tmp_path, prefill=2, decode=1, mock_options=["--lease-seconds", "1"]) as system:
+        for name in ("prefill-0", "prefill-1"):
+            system.faults(name, "version_mismatch:1")
+        good(system)
+        assert system.ledger("decode-0")["violations"].get("version_mismatch", 0) >= 1
+        wait_until(lambda: not [k for k in system.left() if "pinned" in k])
+
+
+def test_a_prefill_pod_that_dies_between_the_legs(tmp_path):
+    with MockSystem(tmp_path, prefill=2, decode=1, mock_options=["--lease-seconds", "2"]) as system:
+        for name in ("prefill-0", "prefill-1"):
+            system.faults(name, "die_after_prefill@prefill:1")
+        good(system)
+
+
+def test_a_lease_that_runs_out_is_tried_again(tmp_path):
+    """The prefill pod answers so late that its blocks are gone when the decode leg asks for them."""
+    with MockSystem(tmp_path, prefill=1, decode=1, pod_options={
+            "prefill-0": ["--lease-seconds", "0.001"]}) as system:
+        answer = system.post("/v1/completions", completion())
+        assert system.ledger("decode-0")["violations"].get("lease_expired", 0) >= 1
+        # Tried once more, in vain, or computed by the decode pod: never the engine's own 500.
+        assert answer.status_code == 200 or answer.json()["error"]["stage"] == "handoff"
+
+
+def test_a_stream_that_breaks_ends_with_an_error_event(system):
+    for name in ("decode-0", "decode-1"):
+        system.faults(name, "cut_utf8@decode")
+    with httpx.stream("POST", f"{system.url}/v1/completions", json=completion(stream=True),
+                      timeout=60) as stream:
+        text = "".join(stream.iter_text())
+    assert "[DONE]" not in text
+    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    assert "error" in events[-1]
+
+
+# Clients that leave
+
+def leave(system, body, when):
+    content = json.dumps(body).encode()
+    head = (f"POST /v1/completions HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(content)}\r\n\r\n").encode()
+    with socket.create_connection(("127.0.0.1", system.router.port)) as connection:
+        connection.sendall(head + content)
+        when(connection)
+
+
+@pytest.fixture
+def slow(tmp_path):
+    options = ["--latency-profile", "prefill_ms=400,step_ms=30,transfer_ms=400",
+               "--lease-seconds", "20"]
+    with MockSystem(tmp_path, prefill=1, decode=1, mock_options=options) as system:
+        yield system
+
+
+def reached(system, pod):
+    return lambda _: wait_until(lambda: system.ledger(pod)["open_requests"] == 1,
+                                what=f"{pod} has the request")
+
+
+def test_a_client_that_leaves_during_prefill_leaves_nothing(slow):
+    leave(slow, completion(), reached(slow, "prefill-0"))
+    slow.check_clean()
+
+
+def test_a_client_that_leaves_during_the_transfer_leaves_nothing(slow):
+    leave(slow, completion(), reached(slow, "decode-0"))
+    slow.check_clean()
+
+
+def test_a_client_that_leaves_the_stream_leaves_nothing(slow):
+    leave(slow, completion(stream=True, max_tokens=4000, ignore_eos=True),
+          lambda connection: connection.recv(65536))
+    slow.check_clean()
+
+
+def test_clients_that_leave_at_any_moment_leave_nothing(slow):
+    threads = []
+    for i in range(20):
+        pause = threading.Event()
+        threads.append(threading.Thread(target=leave, args=(
+            slow, completion(max_tokens=60, prompt=PROMPT + str(i)),
+            lambda _, p=pause, i=i: p.wait(0.06 * i))))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    slow.check_clean()
+
+
+# The command
+
+def test_the_command_says_what_is_wrong():
+    for arguments, words in ((["--engine", "gpt"], "known engines are vllm-nixl"),
+                             (["--latency-profile", "fast"], "instant, h100-8b"),
+                             (["--faults", "fire"], "kinds: status"),
+                             (["--listen", "nowhere"], "HOST:PORT"),
+                             (["--kv-blocks", "2"], "raise --kv-blocks")):
+        result = run_baton("mock", *arguments)
+        assert result.returncode == 2, result
+        assert words in result.stderr
+    result = run_baton("mock", BATON_MOCK_ENGINE="gpt")
+    assert result.returncode == 2 and "known engines" in result.stderr
+
+
+def test_it_ends_in_order_when_asked(tmp_path):
+    with MockSystem(tmp_path) as system:
+        process = system.pods["single"].process
+        process.signal(signal.SIGTERM)
+        assert process.child.wait(10) == 0
