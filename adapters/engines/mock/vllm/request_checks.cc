@@ -12,7 +12,7 @@ namespace {
 
 using Refusal = std::optional<Answer>;
 
-constexpr int kMostPrompts = 4096;  // envs.py, VLLM_MAX_COMPLETION_PROMPTS
+constexpr int kMostPrompts = 1024;  // envs.py, VLLM_MAX_COMPLETION_PROMPTS
 
 bool truthy(const Json* value) {
   if (value == nullptr) return false;
