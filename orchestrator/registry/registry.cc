@@ -82,6 +82,7 @@ struct PodRegistry::Watch {
   Duration timeout{};
   std::shared_ptr<http::Client> client;
   std::shared_ptr<http::Client> probe_client;
+  std::string probe_answer;  // of a good probe: what it pinned was not given back yet
   asio::steady_timer timer;
   bool removed = false;  // no longer known to the registry, which may be gone
 
@@ -211,6 +212,7 @@ Task<void> PodRegistry::watch_pod(WatchPtr watch) {
     (good ? watch->checks_ok : watch->checks_failed).Increment();
     settle(*watch, watch->health.on_check(good, Clock::now()));
     if (good) begin_probe(watch);
+    give_probe_back(*watch);
   }
 }
 
@@ -301,7 +303,37 @@ Task<void> PodRegistry::probe_pod(WatchPtr watch, PodIdentity::Probe probe) {
   if (watch->removed) co_return;
   watch->changed = true;  // a failure is shown, too
   take_identity(*watch, watch->identity.on_probe(watch->pod, probe.start, answer, Clock::now()));
-  if (!watch->identity.probe_failure().empty()) watch->probe_failures.Increment();
+  if (!watch->identity.probe_failure().empty()) {
+    watch->probe_failures.Increment();
+  } else if (answer && answer->status == 200) {
+    watch->probe_answer = answer->body;
+    give_probe_back(*watch);
+  }
+}
+
+// What a probe made the pod keep is given back as a request's blocks are, through a decode pod that
+// fits once there is one; the pod's own lease is the bound.
+void PodRegistry::give_probe_back(Watch& watch) {
+  if (watch.probe_answer.empty()) return;
+  const auto& watches = pool_of(watch).watches;
+  const auto decode = std::ranges::find_if(watches, [&watch](const WatchPtr& other) {
+    return other.get() != &watch && can_decode(other->pod.role) && other->health.usable() &&
+           other->identity.unusable_because().empty() &&
+           what_keeps_apart(watch.pod.facts, other->pod.facts) == Apart::kNothing;
+  });
+  if (decode == watches.end()) return;
+  const adapters::PrefillResponse kept{200, std::exchange(watch.probe_answer, {})};
+  Plan plan;
+  plan.decode = (*decode)->entry;
+  const auto release = watch.connector->release(plan, {}, &kept);
+  if (!release || release->pod != Stage::kDecode) return;
+  PodDoor door = (*decode)->door();
+  door.client = watch.probe_client;
+  door.limit = kProbeLimit;
+  asio::co_spawn(io_, send_probe(std::move(door), release->request),
+                 [](const std::exception_ptr& failure, const Result<ProbeAnswer>&) {
+                   log_if_failed(failure);
+                 });
 }
 
 void PodRegistry::settle(Watch& watch, HealthEvent event) {

