@@ -10,6 +10,7 @@
 
 #include "adapters/engines/openai_legs.h"
 #include "core/log.h"
+#include "core/pairing.h"
 #include "orchestrator/http/openai_error.h"
 #include "orchestrator/lifecycle/describe.h"
 #include "orchestrator/planning/explain.h"
@@ -27,6 +28,12 @@ std::string message_of(const std::exception_ptr& failure) {
   } catch (...) {
     return "unknown exception";
   }
+}
+
+// A decode pod that could not be reached, or had no room, has fetched nothing.
+bool was_not_taken(const Leg& leg) {
+  if (leg.error) return leg.error->code == ErrorCode::kUnavailable;
+  return leg.status == 503 || leg.status == 429;
 }
 
 // Gives a hand-off back beside the request, which need not wait for it. The pod's own time to live
@@ -290,7 +297,7 @@ void ServedRequest::release_blocks() {
   request.target = wanted.target;
   request.fields = leg_fields(wanted);
   request.body = wanted.body;
-  const auto& pod = release->pod == Stage::kDecode ? plan_.decode : prefill_->pod;
+  const auto pod = release->pod == Stage::kDecode ? releasing_pod() : prefill_->pod;
   ThreadContext* context = &context_;
   ++context->open_releases;
   asio::co_spawn(context_.io(), give_back(&pool_, pod, std::move(request), release->status),
@@ -300,6 +307,21 @@ void ServedRequest::release_blocks() {
                      log(LogLevel::kError, "lease release failed", {{"why", message_of(failure)}});
                    }
                  });
+}
+
+// A decode pod that did not fail this request, if there is one that fits the prefill pod.
+std::shared_ptr<const PodEntry> ServedRequest::releasing_pod() const {
+  const auto fits = [this](const std::shared_ptr<const PodEntry>& entry) {
+    return can_decode(entry->pod.role) && entry->state.health == Health::kHealthy &&
+           entry->state.unusable_because.empty() &&
+           what_keeps_apart(plan_.prefill->pod.facts, entry->pod.facts) == Apart::kNothing &&
+           std::ranges::find(wanted_.excluded_decode, entry->pod.name) ==
+               wanted_.excluded_decode.end();
+  };
+  if (fits(plan_.decode)) return plan_.decode;
+  const auto& pods = pool_.snapshot->pods;
+  const auto other = std::ranges::find_if(pods, fits);
+  return other == pods.end() ? plan_.decode : *other;
 }
 
 void ServedRequest::wait_for_pods() {
@@ -361,6 +383,7 @@ bool ServedRequest::lease_is_over() const {
 
 LegSteps ServedRequest::judge_decode() {
   if (auto failure = failure_of(*decode_)) {
+    if (was_not_taken(*decode_)) handed_on_ = false;
     return policy_.decode_failed(std::move(*failure), Clock::now());
   }
   pool_.metrics.decode_seconds.Observe(to_seconds(decode_->head_at - decode_->sent_at));

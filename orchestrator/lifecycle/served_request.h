@@ -59,6 +59,7 @@ class ServedRequest {
   void cancel_prefill();
   void cancel_decode();
   void release_blocks();
+  [[nodiscard]] std::shared_ptr<const PodEntry> releasing_pod() const;
   void wait_for_pods();
   void stop_waiting();
 

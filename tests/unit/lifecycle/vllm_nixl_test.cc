@@ -1,6 +1,7 @@
 // The life of a request before vLLM's servers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "adapters/engines/vllm/nixl_connector.h"
@@ -34,6 +35,13 @@ class VllmNixlLifeTest : public ::testing::Test {
   }
   static json params_of(const http::Request& request) {
     return json::parse(request.body).value("kv_transfer_params", json());
+  }
+
+  // Requests of the model: not what is given back, which no model serves.
+  static int legs_of(const TestPod& pod) {
+    return static_cast<int>(std::ranges::count_if(pod.requests, [](const http::Request& request) {
+      return json::parse(request.body).at("model") == "m";
+    }));
   }
 
   adapters::VllmNixlConnector connector;
@@ -75,14 +83,31 @@ TEST_F(VllmNixlLifeTest, AFailedDecodePodNeedsANewPrefill) {
   TestPod& other = router.add_pod("d1", Role::kDecode);
   router.publish();
   prefill_answers(kParams, 2);
-  decode->will_refuse(503, "");
-  other.will_refuse(503, "");
+  for (TestPod* pod : {decode, &other}) {
+    pod->will_refuse(503, "");
+    pod->will_refuse(404, "");  // what is given back
+  }
   const auto call = router.chat();
-  ASSERT_TRUE(router.run_until([&] { return prefill->requests.size() == 2; }));
-  ASSERT_TRUE(
-      router.run_until([&] { return decode->requests.size() + other.requests.size() == 2; }));
-  EXPECT_EQ(decode->requests.size(), 1U) << "not the pod that failed";
   ASSERT_TRUE(router.finish(*call));
+  EXPECT_EQ(prefill->requests.size(), 2U);
+  TestPod& first = legs_of(*decode) == 2 ? other : *decode;
+  EXPECT_EQ(legs_of(first), 1) << "not the pod that failed";
+}
+
+// It did not take the blocks, and the pod that computed them would keep them for the next reader.
+TEST_F(VllmNixlLifeTest, BlocksThatADecodePodDidNotTakeAreGivenBackThroughAnother) {
+  prefill_answers(kParams, 2);
+  decode->will_refuse(503, "");
+  TestPod& other = router.add_pod("d1", Role::kDecode);
+  other.will_refuse(404, "");
+  const auto call = router.chat();  // planned before the other pod is known
+  ASSERT_TRUE(router.run_until([&] { return prefill->requests.size() == 1; }));
+  router.publish();
+  ASSERT_TRUE(router.finish(*call));
+  ASSERT_FALSE(other.requests.empty());
+  EXPECT_NE(json::parse(other.requests[0].body).at("model"), "m");
+  EXPECT_EQ(params_of(other.requests[0]), json::parse(kParams));
+  EXPECT_EQ(router.metric(R"(baton_lease_releases_total{pool="chat",result="ok"})"), 1);
 }
 
 TEST_F(VllmNixlLifeTest, TheClientIsToldWhatThePrefillPodHadCached) {
