@@ -16,9 +16,12 @@
 #include <vector>
 
 #include "adapters/http/request_reader.h"
+#include "adapters/kv_events/event_decoder.h"
+#include "adapters/kv_events/event_encoder.h"
 #include "core/json_fields.h"
 #include "core/metrics.h"
 #include "core/openai_request.h"
+#include "core/picking/kv_event_index.h"
 #include "core/picking/pod_load.h"
 #include "core/picking/prefix_index.h"
 #include "core/prompt_blocks.h"
@@ -194,6 +197,36 @@ class PrefixInsert final : public PrefixPath {
   TokenId next_ = 0;
 };
 
+// One message of ten prompts' blocks, as a prefill pod of vLLM tells in a step or two.
+class FollowEvents final : public HotPath {
+ public:
+  void prepare() override {
+    std::vector<KvEvent> events;
+    for (int prompt = 0; prompt < 10; ++prompt) {
+      KvBlocksStored stored;
+      stored.block_tokens = kBlock;
+      for (int i = 0; i < 100; ++i) stored.blocks.push_back(rng_());
+      for (int i = 0; i < 100 * kBlock; ++i) {
+        stored.tokens.push_back(static_cast<TokenId>(rng_() % 128'000));
+      }
+      events.emplace_back(std::move(stored));
+    }
+    payload_ = adapters::encode_kv_events(events, 1.5, 0, adapters::KvEventEncoding::kVllmMap);
+  }
+  void operate() override {
+    const auto batch = adapters::decode_kv_events(payload_);
+    if (!batch) give_up(batch.error().message);
+    for (const KvEvent& event : batch->events) keep(index_.apply(0, event, kNow));
+  }
+
+ private:
+  static constexpr int kBlock = 16;
+  std::mt19937_64 rng_{17};
+  PrefixIndex prefixes_{Bytes(64 << 20)};
+  KvEventIndex index_{prefixes_, 0, Tokens(kBlock), 1};
+  std::string payload_;
+};
+
 // A plan over `pods` pods, half of them for prefill, with work on all and a prefix on some.
 class MakePlan final : public HotPath {
  public:
@@ -325,6 +358,7 @@ std::vector<Entry> entries() {
       {"blocks_8192", 20, "hash a prompt of 8,192 tokens", maker<BlocksOfTokens>(8192)},
       {"prefix_lookup", 50, "look 128 blocks up for 16 pods", maker<PrefixLookup>()},
       {"prefix_insert", 50, "insert 128 blocks of a pod", maker<PrefixInsert>()},
+      {"kv_events", 20, "read 1,000 stored blocks of a pod and index them", maker<FollowEvents>()},
       {"plan_16", 100, "plan over 16 pods", maker<MakePlan>(16)},
       {"plan_1000", 20, "plan over 1,000 pods", maker<MakePlan>(1000)},
       {"read_request", 200, "read a request's head of ten fields", maker<ReadRequest>()},

@@ -5,33 +5,26 @@
 
 namespace baton {
 
-std::span<const std::uint64_t> prefix_chain(const PromptBlocks& blocks) {
-  return blocks.token_chain.empty() ? blocks.text_chain : blocks.token_chain;
+std::array<PrefixChain, 2> prefix_chains(const PromptBlocks& blocks, Tokens prompt) {
+  const double tokens_of_piece = blocks.text_bytes == 0
+                                     ? 0.0
+                                     : static_cast<double>(prompt.count()) * kTextPieceBytes /
+                                           static_cast<double>(blocks.text_bytes);
+  return {{{blocks.text_chain, tokens_of_piece},
+           {blocks.token_chain, static_cast<double>(blocks.block_tokens.count())}}};
 }
-
-namespace {
-
-// Prompt tokens that one element of prefix_chain() stands for; a fraction where ids are unknown.
-double tokens_per_element(const PickRequest& request) {
-  if (!request.blocks.token_chain.empty()) {
-    return static_cast<double>(request.blocks.block_tokens.count());
-  }
-  if (request.blocks.text_bytes == 0) return 0.0;
-  return static_cast<double>(request.prompt.count()) * kTextPieceBytes /
-         static_cast<double>(request.blocks.text_bytes);
-}
-
-}  // namespace
 
 std::vector<Tokens> cached_tokens(const PickRequest& request, std::span<const std::uint32_t> pods,
                                   const Picking& picking, TimePoint now) {
-  const auto held = picking.prefixes.match(prefix_chain(request.blocks), pods, now);
-  const double each = tokens_per_element(request);
   const std::int64_t most = std::max<std::int64_t>(request.prompt.count() - 1, 0);
-  std::vector<Tokens> cached;
-  cached.reserve(held.size());
-  for (const std::uint32_t elements : held) {
-    cached.emplace_back(std::min(static_cast<std::int64_t>(std::floor(elements * each)), most));
+  std::vector<Tokens> cached(pods.size());
+  for (const PrefixChain& chain : prefix_chains(request.blocks, request.prompt)) {
+    if (chain.elements.empty()) continue;
+    const auto held = picking.prefixes.match(chain.elements, pods, now);
+    for (std::size_t i = 0; i < held.size(); ++i) {
+      const auto tokens = static_cast<std::int64_t>(std::floor(held[i] * chain.tokens_each));
+      cached[i] = std::max(cached[i], Tokens(std::min(tokens, most)));
+    }
   }
   return cached;
 }

@@ -39,12 +39,17 @@ struct Picking {
   LatencyModel model;
 };
 
-// The chain by which prefixes are matched and indexed: token blocks where ids are known, else text
-// pieces.
-[[nodiscard]] std::span<const std::uint64_t> prefix_chain(const PromptBlocks& blocks);
+// A chain by which prefixes are matched and indexed, and the prompt tokens that an element of it
+// stands for; a fraction for pieces of text.
+struct PrefixChain {
+  std::span<const std::uint64_t> elements;
+  double tokens_each = 0.0;
+};
+// The text's and the tokens'. Either may be empty, and that of the tokens end before the prompt.
+[[nodiscard]] std::array<PrefixChain, 2> prefix_chains(const PromptBlocks& blocks, Tokens prompt);
 
-// Prompt tokens held by each of `pods` (PodEntry::index), in their order; at most prompt − 1 each:
-// the last prompt token is always computed.
+// Prompt tokens held by each of `pods` (PodEntry::index), in their order, by the chain that says
+// more; at most prompt − 1 each: the last prompt token is always computed.
 [[nodiscard]] std::vector<Tokens> cached_tokens(const PickRequest& request,
                                                 std::span<const std::uint32_t> pods,
                                                 const Picking& picking, TimePoint now);

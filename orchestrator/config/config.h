@@ -48,6 +48,7 @@ struct KvEventsConfig {
   std::uint16_t replay_port = 0;  // 0: lost events cannot be had again
   int ranks = 1;                  // each further rank has the next ports
   std::string topic;
+  bool tokenize = true;  // ask pods for the ids of text prompts, to match them with the events
 };
 
 struct PoolConfig {
@@ -76,6 +77,7 @@ struct PoolConfig {
 // Where the pod publishes and replays KV events; 0: nowhere.
 [[nodiscard]] std::uint16_t kv_events_port(const PoolConfig& pool, const Pod& pod);
 [[nodiscard]] std::uint16_t kv_replay_port(const PoolConfig& pool, const Pod& pod);
+[[nodiscard]] bool publishes_kv_events(const PoolConfig& pool);  // any pod of it
 
 struct LimitsConfig {
   Bytes body{10LL << 20};

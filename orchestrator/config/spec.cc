@@ -273,7 +273,10 @@ const ObjectSpec& kv_events_spec() {
                  "Data-parallel ranks of a pod. Each publishes and replays at the next port.")
           .range(1, 1'024)
           .field("topic", FieldKind::kText, &KvEventsConfig::topic,
-                 "Only messages whose topic begins with this.");
+                 "Only messages whose topic begins with this.")
+          .field("tokenize", FieldKind::kFlag, &KvEventsConfig::tokenize,
+                 "Whether pods are asked for the token ids of text prompts (`POST /tokenize`, "
+                 "beside the request), without which events match prompts of ids alone.");
   return described;
 }
 

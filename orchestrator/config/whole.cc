@@ -1,5 +1,6 @@
 #include "orchestrator/config/whole.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -129,6 +130,12 @@ std::uint16_t kv_events_port(const PoolConfig& pool, const Pod& pod) {
 
 std::uint16_t kv_replay_port(const PoolConfig& pool, const Pod& pod) {
   return pod.kv_replay_port != 0 ? pod.kv_replay_port : pool.kv_events.replay_port;
+}
+
+bool publishes_kv_events(const PoolConfig& pool) {
+  const auto has_own = [](const Pod& pod) { return pod.kv_events_port != 0; };
+  return pool.kv_events.port != 0 || std::ranges::any_of(pool.prefill, has_own) ||
+         std::ranges::any_of(pool.decode, has_own) || std::ranges::any_of(pool.both, has_own);
 }
 
 std::vector<Pod> PoolConfig::pods() const {

@@ -34,12 +34,17 @@ PlanRequest describe(const OpenAiRequest& request, const PoolContext& pool, cons
     wanted.blocks = PromptBlocks::from_text(request.canonical_text, request.cache_salt, lora);
     const double tokens = static_cast<double>(wanted.blocks.text_bytes) / pool.bytes_per_token;
     wanted.prompt = Tokens(std::max<std::int64_t>(1, static_cast<std::int64_t>(tokens)));
+    if (pool.bindings != nullptr && !request.prompt_is_batch) {
+      wanted.known_pieces =
+          pool.bindings->complete(pool.text_space, wanted.blocks, block_tokens_of(*pool.snapshot));
+    }
   } else {
     wanted.blocks = PromptBlocks::from_tokens(request.prompt_ids, block_tokens(*pool.snapshot),
                                               request.cache_salt, lora);
     wanted.prompt = Tokens(static_cast<std::int64_t>(request.prompt_ids.size()));
   }
   wanted.lora = lora;
+  wanted.caches_are_told = publishes_kv_events(pool.config);
   wanted.expected_output =
       Tokens(std::min(request.max_tokens.value_or(kUsualAnswer), kLongestExpectedAnswer));
   wanted.split = pool.config.split;

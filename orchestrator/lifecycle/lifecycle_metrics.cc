@@ -37,6 +37,9 @@ PoolMetrics::PoolMetrics(Metrics& metrics, const std::string& pool)
       releases_failed(metrics.counter(rows::kReleases, {pool, "failed"})),
       handoffs_absent(metrics.counter(rows::kHandoffsAbsent, {pool})),
       handoff_seconds(metrics.histogram(rows::kHandoffSeconds, {pool})),
+      lookups_ok(metrics.counter(rows::kLookups, {pool, "ok"})),
+      lookups_failed(metrics.counter(rows::kLookups, {pool, "failed"})),
+      lookups_skipped(metrics.counter(rows::kLookups, {pool, "skipped"})),
       prompt_tokens(metrics.counter(rows::kPromptTokens, {pool})),
       cached_tokens(metrics.counter(rows::kCachedTokens, {pool})) {
   for (std::size_t i = 0; i < kOutcomes; ++i) {

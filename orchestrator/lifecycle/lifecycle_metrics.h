@@ -82,6 +82,13 @@ inline constexpr MetricSpec kHandoffSeconds{
     "baton_handoff_exposed_seconds", MetricType::kHistogram,
     "Part of a hand-off that prefill did not hide, as the decode pod reports it.", "pool",
     kTransferBuckets};
+inline constexpr MetricSpec kLookups{
+    "baton_prompt_id_lookups_total",
+    MetricType::kCounter,
+    "Requests to pods for the token ids of text prompts, by result: ok, failed, skipped (too many "
+    "under way, a failure a moment ago, or a long text).",
+    "pool,result",
+    {}};
 inline constexpr MetricSpec kPromptTokens{"baton_prompt_tokens_total",
                                           MetricType::kCounter,
                                           "Prompt tokens of answered requests.",
@@ -107,10 +114,9 @@ inline constexpr MetricSpec kUnrouted{
 
 // Every row, for docs/metrics.md.
 inline constexpr MetricSpec kAll[] = {
-    kRequests,       kOpenRequests, kTtft,           kTpot,           kPlanSeconds,
-    kLegSeconds,     kLegFailures,  kRetries,        kRetriesRefused, kReleases,
-    kHandoffsAbsent, kHandoffBytes, kHandoffSeconds, kPromptTokens,   kCachedTokens,
-    kStrippedFields, kUnrouted};
+    kRequests,       kOpenRequests, kTtft,           kTpot,         kPlanSeconds,    kLegSeconds,
+    kLegFailures,    kRetries,      kRetriesRefused, kReleases,     kHandoffsAbsent, kHandoffBytes,
+    kHandoffSeconds, kLookups,      kPromptTokens,   kCachedTokens, kStrippedFields, kUnrouted};
 }  // namespace lifecycle_metrics
 
 // The rows of one pool, looked up once. Owned by an io thread; the instruments are shared by all.
@@ -139,6 +145,9 @@ struct PoolMetrics {
   prometheus::Counter& releases_failed;
   prometheus::Counter& handoffs_absent;
   prometheus::Histogram& handoff_seconds;
+  prometheus::Counter& lookups_ok;
+  prometheus::Counter& lookups_failed;
+  prometheus::Counter& lookups_skipped;
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& cached_tokens;
 

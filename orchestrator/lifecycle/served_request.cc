@@ -13,6 +13,7 @@
 #include "core/pairing.h"
 #include "orchestrator/http/openai_error.h"
 #include "orchestrator/lifecycle/describe.h"
+#include "orchestrator/lifecycle/learn_tokens.h"
 #include "orchestrator/planning/explain.h"
 
 namespace baton::orchestrator {
@@ -69,6 +70,7 @@ ServedRequest::ServedRequest(ThreadContext& context, const ModelTarget& target,
       alarm_(context.io()) {
   key_.request_id = head_.request_id;
   key_.served_model = target.served_model;
+  learn_tokens(context_, pool_, request_, wanted_);
   request_.canonical_text = {};  // described: a long prompt need not be held twice
   ++context_.open_requests;
   pool_.metrics.open_requests.Increment();

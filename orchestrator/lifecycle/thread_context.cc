@@ -49,7 +49,9 @@ PoolContext::PoolContext(asio::io_context& io, const PoolConfig& pool,
       release_client(http::Client::create(io, release_limits())),
       snapshot(no_pods(pool.name)),
       planner(shared.loads, shared.prefixes),
-      metrics(shared.metrics, pool.name) {}
+      metrics(shared.metrics, pool.name),
+      bindings(pool.kv_events.tokenize && publishes_kv_events(pool) ? shared.bindings : nullptr),
+      text_space(chain_seed(pool.name, pool.model)) {}
 
 void PoolContext::learn_ratio(std::size_t text_bytes, Tokens prompt) {
   constexpr double kWeight = 0.05;

@@ -16,6 +16,7 @@
 #include "adapters/http/client.h"
 #include "adapters/http/server.h"
 #include "core/metrics.h"
+#include "core/picking/chain_bindings.h"
 #include "core/picking/pod_load.h"
 #include "core/picking/prefix_index.h"
 #include "core/pod.h"
@@ -49,6 +50,7 @@ struct SharedTables {
   LoadTable& loads;
   PrefixIndex& prefixes;
   Metrics& metrics;
+  ChainBindings* bindings = nullptr;  // null: text is matched as text alone
 };
 
 // One pool as one io thread sees it.
@@ -65,6 +67,10 @@ struct PoolContext {
   PoolMetrics metrics;
   double bytes_per_token = 4.0;  // of prompt text; learned from answers' usage
   bool ratio_known = false;
+  ChainBindings* bindings = nullptr;  // null: no need of token chains for text
+  std::uint64_t text_space = 0;       // of `bindings`
+  int open_lookups = 0;               // of token ids, beside the requests
+  TimePoint no_lookup_before{};
   std::list<std::function<void()>> waiting_for_pods;  // called at each new snapshot
 
   void learn_ratio(std::size_t text_bytes, Tokens prompt);
@@ -107,6 +113,7 @@ class ThreadContext {
   prometheus::Counter& unrouted;
   int open_requests = 0;
   int open_releases = 0;  // hand-offs being given back beside the requests
+  int open_lookups = 0;   // token ids being asked for beside the requests
 
  private:
   void add_model(const std::string& id, const PoolConfig& pool, ModelTarget target);

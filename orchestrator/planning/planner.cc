@@ -18,6 +18,8 @@
 namespace baton::orchestrator {
 namespace {
 
+constexpr Duration kToldBeliefTime = std::chrono::seconds(60);
+
 // Costs this close to the cheapest, as a share of its predicted TTFT, are the same for all that the
 // prediction is worth. Of the TTFT, since the tokens after the first cost about the same everywhere
 // and would drown what a held prefix saves.
@@ -239,37 +241,47 @@ Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot,
 }
 
 PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePoint now) {
-  const auto chain = prefix_chain(request.blocks);
   const Tokens kv = plan.prompt + request.expected_output;
   PodLoad& decode = loads_.of(plan.decode->index);
-  prefixes_.believe(chain, plan.decode->index, now, now + kBeliefTime);
+  for (const PrefixChain& chain : prefix_chains(request.blocks, plan.prompt)) {
+    for (const auto* pod : {plan.decode.get(), plan.prefill.get()}) {
+      if (pod != nullptr) prefixes_.believe(chain.elements, pod->index, now, now + kBeliefTime);
+    }
+  }
   if (plan.kind == PlanKind::kDecodeOnly) {
     return {{}, LoadTicket::for_decode_only(decode, plan.prompt - plan.decode_cached, kv)};
   }
   PodLoad& prefill = loads_.of(plan.prefill->index);
-  prefixes_.believe(chain, plan.prefill->index, now, now + kBeliefTime);
   return {LoadTicket::for_prefill(prefill, plan.prompt - plan.prefill_cached),
           LoadTicket::for_decode(decode, kv)};
 }
 
 void Planner::withdraw(const Plan& plan, const PlanRequest& request) {
-  const std::span<const std::uint64_t> chain = prefix_chain(request.blocks);
-  const auto unheld = [&](Tokens cached) {
-    const double held = static_cast<double>(cached.count()) /
-                        static_cast<double>(std::max<std::int64_t>(1, plan.prompt.count()));
-    const double depth = std::ceil(held * static_cast<double>(chain.size()));
-    return chain.subspan(std::min(chain.size(), static_cast<std::size_t>(depth)));
-  };
-  prefixes_.retract(unheld(plan.decode_cached), plan.decode->index);
-  if (plan.prefill != nullptr) {
-    prefixes_.retract(unheld(plan.prefill_cached), plan.prefill->index);
+  for (const PrefixChain& chain : prefix_chains(request.blocks, plan.prompt)) {
+    if (chain.elements.empty()) continue;
+    const auto unheld = [&chain](Tokens cached) {
+      const double depth = std::ceil(static_cast<double>(cached.count()) / chain.tokens_each);
+      return chain.elements.subspan(
+          std::min(chain.elements.size(), static_cast<std::size_t>(depth)));
+    };
+    prefixes_.retract(unheld(plan.decode_cached), plan.decode->index);
+    if (plan.prefill != nullptr) {
+      prefixes_.retract(unheld(plan.prefill_cached), plan.prefill->index);
+    }
   }
 }
 
 void Planner::confirm(const Plan& plan, const PlanRequest& request, TimePoint now) {
-  const auto chain = prefix_chain(request.blocks);
-  prefixes_.confirm(chain, plan.decode->index, now);
-  if (plan.prefill != nullptr) prefixes_.confirm(chain, plan.prefill->index, now);
+  for (const PrefixChain& chain : prefix_chains(request.blocks, plan.prompt)) {
+    for (const auto* pod : {plan.decode.get(), plan.prefill.get()}) {
+      if (pod == nullptr) continue;
+      if (request.caches_are_told) {
+        prefixes_.believe(chain.elements, pod->index, now, now + kToldBeliefTime);
+      } else {
+        prefixes_.confirm(chain.elements, pod->index, now);
+      }
+    }
+  }
 }
 
 }  // namespace baton::orchestrator

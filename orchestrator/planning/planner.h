@@ -24,6 +24,8 @@ struct PlanRequest {
   Split split = Split::kAuto;
   std::string refuses_split;  // the connector's reason (Connector::refuses_split); empty: none
   bool decode_needs_handoff = false;          // Connector::decode_needs_handoff
+  bool caches_are_told = false;               // by the pods, in events of what they keep and drop
+  std::size_t known_pieces = 0;               // of the text, whose token blocks are known
   std::vector<std::string> excluded_prefill;  // names of pods that already failed this request
   std::vector<std::string> excluded_decode;
   bool explain = false;
@@ -56,7 +58,8 @@ class Planner {
   // more, so that another try does not count on it.
   void withdraw(const Plan& plan, const PlanRequest& request);
 
-  // The prompt was computed on the plan's pods: its prefix is held there.
+  // The prompt was computed on the plan's pods: its prefix is held there. Where the pods tell their
+  // caches themselves this is believed for a minute, for the case that they do not after all.
   void confirm(const Plan& plan, const PlanRequest& request, TimePoint now);
 
  private:

@@ -13,7 +13,7 @@ constexpr Duration kQuietPause = std::chrono::milliseconds(10);
 constexpr int kQuietTries = 100;
 
 bool is_quiet(const ThreadContext& context) {
-  return context.open_requests == 0 && context.open_releases == 0;
+  return context.open_requests == 0 && context.open_releases == 0 && context.open_lookups == 0;
 }
 
 // Keeps the context for as long as the exchange is handled.

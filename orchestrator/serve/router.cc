@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kAdminConnections = 256;
 constexpr Bytes kAdminBody{10LL << 20};
+constexpr Bytes kBindings{32LL << 20};  // of texts to token chains, where KV events are followed
 
 int thread_count(const Config& config) {
   if (config.threads > 0) return config.threads;
@@ -41,6 +42,7 @@ Router::Router(asio::io_context& control, std::shared_ptr<const Config> config)
     : control_(control),
       config_(std::move(config)),
       prefixes_(config_->prefix_index),
+      bindings_(kBindings),
       kv_events_(prefixes_, metrics_),
       drain_timer_(control) {}
 
@@ -81,7 +83,7 @@ Result<void> Router::listen() {
 }
 
 void Router::run() {
-  const SharedTables shared{loads_, prefixes_, metrics_};
+  const SharedTables shared{loads_, prefixes_, metrics_, &bindings_};
   registry_ = std::make_unique<PodRegistry>(control_, loads_, prefixes_, metrics_);
   std::vector<const http::ServerStats*> stats;
   for (const auto& thread : threads_) stats.push_back(&thread->stats());
@@ -109,7 +111,7 @@ void Router::reload(std::shared_ptr<const Config> config) {
 
 void Router::use(std::shared_ptr<const Config> config) {
   config_ = std::move(config);
-  const SharedTables shared{loads_, prefixes_, metrics_};
+  const SharedTables shared{loads_, prefixes_, metrics_, &bindings_};
   // The new contexts stand before the first snapshot of the new pools comes.
   admin_context_ = std::make_shared<ThreadContext>(control_, config_, shared);
   admin_->set_context(admin_context_);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "adapters/http/http_metrics.h"
+#include "core/picking/chain_bindings.h"
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/registry/kv_event_feeds.h"
 #include "orchestrator/registry/registry.h"
@@ -54,6 +55,7 @@ class Router {
   Metrics metrics_;
   LoadTable loads_;
   PrefixIndex prefixes_;
+  ChainBindings bindings_;
   KvEventFeeds kv_events_;
   std::unique_ptr<PodRegistry> registry_;
   std::shared_ptr<ThreadContext> admin_context_;

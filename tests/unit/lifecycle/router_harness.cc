@@ -112,6 +112,11 @@ Task<void> TestPod::serve(TestPod* pod, http::Exchange* exchange) {
     (void)co_await exchange->send(204, {}, {});
     co_return;
   }
+  if (request.target == "/tokenize") {
+    pod->tokenized.push_back(std::move(request.body));
+    (void)co_await exchange->send(pod->ids_answer.empty() ? 404 : 200, {}, pod->ids_answer);
+    co_return;
+  }
   pod->requests.push_back(std::move(request));
   Script script;
   if (!pod->scripts_.empty()) {
@@ -272,7 +277,8 @@ Router::Router(PoolConfig pool, bool expose_plan, const adapters::Connector* con
   config_->expose_plan = expose_plan;
   config_->pools = {std::move(pool)};
   context_ = std::make_unique<ThreadContext>(
-      io, config_, SharedTables{loads_, prefixes_, metrics_}, [connector](std::string_view name) {
+      io, config_, SharedTables{loads_, prefixes_, metrics_, &bindings_},
+      [connector](std::string_view name) {
         return connector != nullptr ? connector : adapters::find_connector(name);
       });
   ThreadContext* context = context_.get();
@@ -289,7 +295,8 @@ Router::~Router() {
     if (!call->ended) call->leave.emit(asio::cancellation_type::terminal);
   }
   EXPECT_TRUE(run_until([this] {
-    return context_->open_requests == 0 && context_->open_releases == 0;
+    return context_->open_requests == 0 && context_->open_releases == 0 &&
+           context_->open_lookups == 0;
   })) << "a request did not end";
   client_.reset();
   server_.reset();
@@ -350,6 +357,7 @@ bool Router::finish(Call& call) {
 
 bool Router::settled() {
   if (context_->open_requests > 0 || context_->open_releases > 0) return false;
+  if (context_->open_lookups > 0) return false;
   for (const auto& pod : pods_) {
     PodLoad& pod_load = load(*pod);
     EXPECT_EQ(pod_load.in_flight, 0) << pod->name();

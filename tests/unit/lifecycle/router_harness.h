@@ -72,6 +72,8 @@ class TestPod {
 
   std::vector<http::Request> requests;  // completions
   std::vector<std::string> released;    // targets of DELETE
+  std::vector<std::string> tokenized;   // bodies of POST /tokenize
+  std::string ids_answer;               // to these; empty: 404
   int left = 0;                         // requests that the router gave up
   int open = 0;
   std::size_t flooded = 0;
@@ -150,6 +152,7 @@ class Router {
 
   [[nodiscard]] PodLoad& load(const TestPod& pod) { return loads_.of(pod.entry()->index); }
   [[nodiscard]] double metric(std::string_view line) const;  // the value after this series
+  [[nodiscard]] PrefixIndex& prefixes() { return prefixes_; }
 
   asio::io_context io;
 
@@ -157,6 +160,7 @@ class Router {
   Metrics metrics_;
   LoadTable loads_;
   PrefixIndex prefixes_{Bytes(1 << 20)};
+  ChainBindings bindings_{Bytes(1 << 20)};
   std::shared_ptr<Config> config_;
   std::unique_ptr<ThreadContext> context_;
   std::unique_ptr<http::Server> server_;

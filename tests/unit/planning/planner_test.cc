@@ -74,6 +74,43 @@ TEST_F(PlannerTest, NextPickSeesWhatWasCommitted) {
   }
 }
 
+TEST_F(PlannerTest, APromptWithBothChainsIsBelievedAndWithdrawnByBoth) {
+  add_pods();
+  PlanRequest request = request_of(1024);
+  request.blocks.text_chain = PromptBlocks::from_text(std::string(4096, 'x'), "", "").text_chain;
+  request.blocks.text_bytes = 4096;
+  request.blocks.token_chain.resize(8);  // known as far as half of the prompt
+  const auto held = [&](const PodEntry& pod) {
+    std::vector<std::uint32_t> depths;
+    for (const PrefixChain& chain : prefix_chains(request.blocks, request.prompt)) {
+      const std::vector<std::uint32_t> pods = {pod.index};
+      depths.push_back(pool_.prefixes.match(chain.elements, pods, pool_.now).front());
+    }
+    return depths;
+  };
+  const auto plan = this->plan(request);
+  (void)planner_.commit(*plan, request, pool_.now);
+  EXPECT_THAT(held(*plan->prefill), testing::ElementsAre(16, 8));
+  EXPECT_THAT(held(*plan->decode), testing::ElementsAre(16, 8));
+  planner_.withdraw(*plan, request);
+  EXPECT_THAT(held(*plan->prefill), testing::ElementsAre(0, 0));
+  planner_.confirm(*plan, request, pool_.now);
+  pool_.now += std::chrono::hours(1);
+  EXPECT_THAT(held(*plan->decode), testing::ElementsAre(16, 8));
+}
+
+TEST_F(PlannerTest, WhatPodsTellThemselvesIsBelievedForAMinuteOnly) {
+  add_pods();
+  PlanRequest request = request_of(1024);
+  request.caches_are_told = true;
+  const auto first = plan(request);
+  planner_.confirm(*first, request, pool_.now);
+  pool_.now += std::chrono::seconds(59);
+  EXPECT_GT(plan(request)->prefill_cached, Tokens(0));
+  pool_.now += std::chrono::seconds(2);
+  EXPECT_EQ(plan(request)->prefill_cached, Tokens(0));
+}
+
 TEST_F(PlannerTest, ARetryDoesNotCountOnWhatItsFailedPlanBelieved) {
   add_pods();
   PlanRequest request = request_of(8192);
