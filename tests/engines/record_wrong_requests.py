@@ -7,6 +7,7 @@ with the parts of the error that clients act on. Figures that a server chooses a
 """
 
 import json
+import re
 import sys
 
 import httpx
@@ -120,6 +121,8 @@ def ask(client, request):
         return record
     if isinstance(answer, dict) and "error" in answer:
         record["error"] = answer["error"]
+        if isinstance(message := answer["error"].get("message"), str):  # some tell the time
+            record["error"]["message"] = re.sub(r"\[\d\d:\d\d:\d\d\]", "[time]", message)
     elif isinstance(answer, dict) and "detail" in answer:
         record["detail"] = answer["detail"]
     elif response.status_code == 200:

@@ -1,7 +1,9 @@
 """The other ways in which vLLM servers hand over, adapters, and KV events, before real servers."""
 
 import itertools
+import json
 import random
+import time
 
 import pytest
 from answers import differs, read, request, text
@@ -46,9 +48,9 @@ def test_a_pull_server_is_refused_as_a_push_server(files, tmp_path):
         for server in (pair.prefill, pair.decode):
             server.wait_ready()
         pair.router.start()
-        reason = wait_until(lambda: pair.pods()["prefill-0"].get("unusable_because"), 60,
-                            "the pod is called unusable")
-        assert "pull" in reason, reason
+        wait_until(lambda: "it hands over by pull" in
+                   pair.pods()["prefill-0"].get("unusable_because", ""), 60,
+                   "the router says what is wrong with the pod")
     finally:
         pair.close()
 
@@ -58,7 +60,7 @@ def adapter_pair(files, tmp_path_factory):
     """An adapter on both servers and one on the decode server alone; KV events on."""
     with_lora = ["--enable-lora", "--max-lora-rank", "8", "--max-loras", "2"]
     pool = ("    loras: [{name: shared}, {name: single}]\n")
-    with VllmPair(tmp_path_factory.mktemp("adapters"), files, pool=pool,
+    with VllmPair(tmp_path_factory.mktemp("adapters"), files, pool=pool, kv_events=True,
                   prefill_flags=[*with_lora, "--lora-modules", f"shared={files.lora}"],
                   decode_flags=[*with_lora, "--lora-modules", f"shared={files.lora}",
                                 f"single={files.lora}"]) as pair:
@@ -99,3 +101,34 @@ def test_an_adapter_loaded_later_is_found(adapter_pair, files):
     def split():
         return "x-baton-prefill" in answer(adapter_pair, "single", prompt(60))[0].headers
     wait_until(split, 30, "the adapter is split")
+
+
+def predicted_and_cached(pair, body):
+    """What the router believed of the prefill server's cache, and what the server had, in tokens."""
+    response = pair.post("/v1/completions", {"max_tokens": 2, "temperature": 0, **body},
+                         headers={"x-baton-explain": "1"})
+    assert response.status_code == 200, response.text
+    plan = json.loads(response.headers["x-baton-plan"])
+    assert plan["kind"] == "split", plan
+    usage = response.json()["usage"]
+    return plan["prefill_cached"], usage["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_the_index_agrees_with_the_engines_own_prefix_hits(adapter_pair):
+    """Fifty prompts in ids with shared beginnings: what the router predicts for each is what the
+    server's counters then say."""
+    pair = adapter_pair
+    rng = random.Random("events")
+    roots = [[rng.randrange(10, 1000) for _ in range(200)] for _ in range(5)]
+    hits = pair.prefill.metric("vllm:prefix_cache_hits_total")
+    predicted = actual = 0
+    for index in range(50):
+        root = roots[index % 5]
+        ids = root[:rng.randrange(40, 200)] + [rng.randrange(10, 1000) for _ in range(20)]
+        believed, cached = predicted_and_cached(pair, {"prompt": ids})
+        predicted, actual = predicted + believed, actual + cached
+        time.sleep(0.05)  # events come with the server's next step
+    counted = pair.prefill.metric("vllm:prefix_cache_hits_total") - hits
+    assert counted == actual > 2000, (counted, actual)
+    assert abs(predicted - counted) <= 0.05 * counted, (predicted, counted)
+    assert pair.router_metric("baton_kv_event_gaps_total") == 0

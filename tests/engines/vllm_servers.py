@@ -27,6 +27,19 @@ def transfer_config(connector="NixlConnector", **extra):
             "kv_connector_extra_config": {"kv_lease_duration": LEASE, **extra}}
 
 
+def events_flags(ports):
+    """The KV events of a server at these ports (events, replay)."""
+    if ports is None:
+        return []
+    return ["--kv-events-config", json.dumps({
+        "enable_kv_cache_events": True, "publisher": "zmq", "endpoint": f"tcp://*:{ports[0]}",
+        "replay_endpoint": f"tcp://*:{ports[1]}"})]
+
+
+def pod_ports(ports):
+    return f", kv_events_port: {ports[0]}, kv_replay_port: {ports[1]}" if ports else ""
+
+
 class Files:
     """The installed vLLM, and the model and adapter that were made for it."""
 
@@ -97,9 +110,14 @@ class VllmPair:
     """A prefill and a decode server and the router that splits requests between them."""
 
     def __init__(self, folder, files, connector="vllm-nixl", config=None, prefill_flags=(),
-                 decode_flags=(), pool=""):
+                 decode_flags=(), pool="", kv_events=False):
         self.folder = pathlib.Path(folder)
         config = config or transfer_config()
+        events = [[free_port() for _ in range(2)] if kv_events else None for _ in range(2)]
+        prefill_flags = [*prefill_flags, *events_flags(events[0])]
+        decode_flags = [*decode_flags, *events_flags(events[1])]
+        if kv_events:  # each pod's own ports, below
+            pool += f"    kv_events: {{port: {events[0][0]}, replay_port: {events[0][1]}}}\n"
         self.prefill = VllmServer("prefill-0", 0, files, self.folder / "prefill-0.log", config,
                                   prefill_flags)
         self.decode = VllmServer("decode-0", 1, files, self.folder / "decode-0.log", config,
@@ -119,8 +137,8 @@ class VllmPair:
             f"    lease_seconds: {LEASE}\n"
             "    health: {interval_seconds: 0.5, timeout_seconds: 5}\n"
             f"{pool}"
-            f'    prefill: [{{name: prefill-0, url: "{self.prefill.url}"}}]\n'
-            f'    decode: [{{name: decode-0, url: "{self.decode.url}"}}]\n')
+            f'    prefill: [{{name: prefill-0, url: "{self.prefill.url}"{pod_ports(events[0])}}}]\n'
+            f'    decode: [{{name: decode-0, url: "{self.decode.url}"{pod_ports(events[1])}}}]\n')
         self.router = Server(
             Process("router", [BATON, "serve", "--config", path], self.folder / "router.log"),
             port, self.admin_port, "/readyz")
