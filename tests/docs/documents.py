@@ -3,7 +3,8 @@
 The word after the language says what the test does with a block:
 
     sh             run by bash -eu, in order, in a scratch folder that shows the tree
-    sh background  started and kept until the end of the document
+    sh background  started and kept until the end of the document; ready when the router is
+    sh pods        the same; ready when it says so on its standard output
     sh make        each line is `make TARGET` of the Makefile; not run here
     sh machine     changes the machine (root, containers, services): checked for syntax only
     python, js     run with the clients of tests/integration

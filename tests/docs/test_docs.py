@@ -15,7 +15,7 @@ from documents import ROOT, anchors, blocks, documents, links, prose
 JAVASCRIPT = ROOT / "tests" / "integration" / "javascript"
 DOCUMENTS = documents()
 COMMAND_LIMIT = 120
-KNOWN = {"sh": {"", "background", "make", "machine"}, "python": {"", "test"}, "js": {""}}
+KNOWN = {"sh": {"", "background", "pods", "make", "machine"}, "python": {"", "test"}, "js": {""}}
 
 
 def read(document):
@@ -102,7 +102,8 @@ class Session:
                                      stdout=sink, stderr=sink, start_new_session=True)
         self.background.append((child, log))
         end = time.monotonic() + COMMAND_LIMIT
-        while not self.answers():
+        ready = self.answers if block.kind == "background" else lambda: "ready" in log.read_text()
+        while not ready():
             assert child.poll() is None, f"it ended: {block.text}\n{self.logs()}"
             assert time.monotonic() < end, f"not ready: {block.text}\n{self.logs()}"
             time.sleep(0.1)
@@ -151,7 +152,7 @@ def test_commands_run_as_pasted(document, tmp_path):
                         assert words[0] == "make" and words[1] in make_targets(), f"{place}: {line}"
             elif block.kind == "machine":
                 subprocess.run(["bash", "-n", "-c", block.text], check=True)
-            elif block.kind == "background":
+            elif block.kind in ("background", "pods"):
                 session.start(block)
             else:
                 result = session.run(block)

@@ -2,6 +2,7 @@
 each fault as docs/operations.md has it."""
 
 import json
+import pathlib
 import signal
 import socket
 import threading
@@ -143,7 +144,8 @@ def test_what_cannot_be_split_is_answered_by_one_pod(system, body):
 
 
 def test_cached_tokens_are_those_of_prefill(system):
-    body = chat("A question that nobody has asked before, of some length, to be held in blocks.")
+    body = chat()
+    body["messages"] = [{"role": "user", "content": "What nobody has asked before. " * 8}]
     first = system.post("/v1/chat/completions", body).json()
     assert first["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
     second = system.post("/v1/chat/completions", body).json()
@@ -179,11 +181,11 @@ def good(system, body=None):
     return answer
 
 
-RETRIED = ["status=500", "status=503", "reset", "nothing", "garbage", "half_json", "half_close",
-           "error_in_200", "cut_utf8"]
+RETRIED = ["status=500", "status=503", "reset", "nothing", "garbage", "half_close"]
+SPOILED = ["half_json", "error_in_200", "cut_utf8"]
 
 
-@pytest.mark.parametrize("fault", RETRIED)
+@pytest.mark.parametrize("fault", RETRIED + SPOILED)
 def test_a_prefill_leg_that_fails_is_tried_elsewhere(system, fault):
     for name in ("prefill-0", "prefill-1"):
         system.faults(name, f"{fault}@prefill:1")
@@ -191,7 +193,7 @@ def test_a_prefill_leg_that_fails_is_tried_elsewhere(system, fault):
     wait_until(lambda: not {k: v for k, v in system.left().items() if "violations" in k})
 
 
-@pytest.mark.parametrize("fault", RETRIED)
+@pytest.mark.parametrize("fault", RETRIED + SPOILED)
 def test_a_decode_leg_that_fails_before_its_answer_is_tried_again(system, fault):
     for name in ("decode-0", "decode-1"):
         system.faults(name, f"{fault}@decode:1")
@@ -219,11 +221,11 @@ def test_wrong_kv_is_noticed_by_the_reference(system):
 
 
 def test_absent_parameters_are_answered_and_counted(system):
-    before = system.router_metrics().value("baton_handoff_missing_total", 0)
+    before = system.router_metrics().value("baton_handoffs_absent_total", 0)
     for name in ("prefill-0", "prefill-1"):
         system.faults(name, "absent_params:1")
     good(system)
-    assert system.router_metrics().value("baton_handoff_missing_total") == before + 1
+    assert system.router_metrics().value("baton_handoffs_absent_total") == before + 1
     system.check_clean()
 
 
@@ -246,22 +248,28 @@ def test_a_prefill_pod_that_dies_between_the_legs(tmp_path):
 def test_a_lease_that_runs_out_is_tried_again(tmp_path):
     """The prefill pod answers so late that its blocks are gone when the decode leg asks for them."""
     with MockSystem(tmp_path, prefill=1, decode=1, pod_options={
-            "prefill-0": ["--lease-seconds", "0.001"]}) as system:
+            "prefill-0": ["--lease-seconds", "0.05"]}) as system:
+        system.faults("decode-0", "slow_headers=300@decode:1")
         answer = system.post("/v1/completions", completion())
-        assert system.ledger("decode-0")["violations"].get("lease_expired", 0) >= 1
-        # Tried once more, in vain, or computed by the decode pod: never the engine's own 500.
-        assert answer.status_code == 200 or answer.json()["error"]["stage"] == "handoff"
+        assert system.ledger("decode-0")["violations"] == {"lease_expired": 1}
+        assert choices(answer) == choices(
+            system.post("/v1/completions", completion(), pod="single"))
 
 
 def test_a_stream_that_breaks_ends_with_an_error_event(system):
     for name in ("decode-0", "decode-1"):
         system.faults(name, "cut_utf8@decode")
+    text = ""
     with httpx.stream("POST", f"{system.url}/v1/completions", json=completion(stream=True),
                       timeout=60) as stream:
-        text = "".join(stream.iter_text())
+        try:
+            for piece in stream.iter_bytes():
+                text += piece.decode(errors="replace")
+        except httpx.HTTPError:
+            pass  # the connection may be closed behind the event
     assert "[DONE]" not in text
-    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
-    assert "error" in events[-1]
+    last = [line for line in text.splitlines() if line.startswith("data: ")][-1]
+    assert json.loads(last[6:])["error"]["stage"] == "decode"
 
 
 # Clients that leave
@@ -315,6 +323,26 @@ def test_clients_that_leave_at_any_moment_leave_nothing(slow):
     for thread in threads:
         thread.join()
     slow.check_clean()
+
+
+# Parity with vLLM
+
+REFUSALS = [json.loads(line) for line in (
+    pathlib.Path(__file__).parent / "data" / "vllm_0.32.0_refusals.jsonl").read_text().splitlines()]
+
+
+def test_wrong_requests_are_refused_as_vllm_refuses_them(system):
+    """Against what vLLM 0.32.0's own request classes answered (data/record_vllm_refusals.py)."""
+    assert len(REFUSALS) >= 60
+    different = []
+    for case in REFUSALS:
+        kind = case.get("content_type", "application/json")
+        answer = httpx.post(system.base("single") + case["path"], content=case["body"].encode(),
+                            headers={"content-type": kind}, timeout=60)
+        got = answer.json().get("error")
+        if (answer.status_code, got) != (case["status"], case["error"]):
+            different.append((case["body"], case["error"], got))
+    assert not different, different[:3]
 
 
 # The command

@@ -1,5 +1,6 @@
 #include "adapters/engines/mock/vllm/metrics.h"
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 
@@ -51,6 +52,8 @@ RankMetrics::RankMetrics()
       decode_time(kLatency),
       prompt_tokens(kTokens),
       generation_tokens(kTokens),
+      most_generated(kTokens),
+      computed_tokens(kTokens),
       max_tokens(kTokens),
       n(kCount),
       xfer_time(kXfer),
@@ -86,6 +89,8 @@ void Metrics::finished(const Work& work) {
   rank.prompt_tokens.observe(work.prompt_tokens());
   const int made = work.completion_tokens();
   rank.generation_tokens.observe(made);
+  rank.most_generated.observe(made);
+  rank.computed_tokens.observe(std::max(0, work.prompt_tokens() - work.cached_tokens.value_or(0)));
   rank.max_tokens.observe(work.wanted.prompts.front().max_tokens);
   rank.n.observe(work.wanted.n);
   if (made < 2) return;
@@ -104,6 +109,7 @@ std::string Metrics::text() {
              "Start time of the process since unix epoch in seconds.");
   out.sample("process_start_time_seconds", {}, parts_.started_at);
   write_engine(out);
+  write_prompt_sources(out);
   write_requests(out);
   write_loras(out);
   write_nixl(out);
@@ -185,6 +191,35 @@ void Metrics::write_engine(PrometheusText& out) const {
           &EngineCounts::generated_tokens);
 }
 
+void Metrics::write_prompt_sources(PrometheusText& out) const {
+  out.family("vllm:prompt_tokens_cached", "counter",
+             "Number of cached prompt tokens (local + external).");
+  for (std::size_t i = 0; i < ranks_.size(); ++i) {
+    const auto& counts = parts_.ranks[i]->engine().counts();
+    out.sample("vllm:prompt_tokens_cached_total", labels(i),
+               static_cast<double>(counts.prompt_tokens - counts.prompt_computed));
+  }
+  out.family("vllm:prompt_tokens_by_source", "counter", "Number of prompt tokens by source.");
+  for (std::size_t i = 0; i < ranks_.size(); ++i) {
+    const auto& counts = parts_.ranks[i]->engine().counts();
+    const std::int64_t cached = counts.prompt_tokens - counts.prompt_computed;
+    const std::int64_t fetched = std::min(cached, counts.external_hits);
+    for (const auto& [source, tokens] : {std::pair{"local_compute", counts.prompt_computed},
+                                         {"local_cache_hit", cached - fetched},
+                                         {"external_kv_transfer", fetched}}) {
+      Labels named = labels(i);
+      named.emplace_back("source", source);
+      out.sample("vllm:prompt_tokens_by_source_total", named, static_cast<double>(tokens));
+    }
+  }
+  for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits"}) {
+    out.family(name, "counter", "Multi-modal cache, in terms of number of items.");
+    for (std::size_t i = 0; i < ranks_.size(); ++i) {
+      out.sample(std::string(name) + "_total", labels(i), 0);
+    }
+  }
+}
+
 void Metrics::write_requests(PrometheusText& out) const {
   out.family("vllm:request_success", "counter", "Count of successfully processed requests.");
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
@@ -202,6 +237,12 @@ void Metrics::write_requests(PrometheusText& out) const {
             &RankMetrics::prompt_tokens);
   histogram("vllm:request_generation_tokens", "Number of generation tokens processed.",
             &RankMetrics::generation_tokens);
+  histogram("vllm:request_max_num_generation_tokens",
+            "Histogram of maximum number of requested generation tokens.",
+            &RankMetrics::most_generated);
+  histogram("vllm:request_prefill_kv_computed_tokens",
+            "Histogram of new KV tokens computed during prefill (excluding cached tokens).",
+            &RankMetrics::computed_tokens);
   histogram("vllm:request_params_n", "Histogram of the n request parameter.", &RankMetrics::n);
   histogram("vllm:request_params_max_tokens", "Histogram of the max_tokens request parameter.",
             &RankMetrics::max_tokens);

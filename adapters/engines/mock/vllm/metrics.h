@@ -13,8 +13,8 @@ namespace baton::adapters::mock::vllm {
 struct RankMetrics {
   RankMetrics();
   Histogram first_token, inter_token, per_output_token, latency, queue_time, inference_time,
-      prefill_time, decode_time, prompt_tokens, generation_tokens, max_tokens, n, xfer_time,
-      post_time, xfer_bytes, descriptors;
+      prefill_time, decode_time, prompt_tokens, generation_tokens, most_generated, computed_tokens,
+      max_tokens, n, xfer_time, post_time, xfer_bytes, descriptors;
   std::map<std::string, std::int64_t> finished;  // by reason
   std::int64_t failed_transfers = 0;
   std::int64_t failed_notifications = 0;
@@ -33,6 +33,7 @@ class Metrics {
 
  private:
   void write_engine(PrometheusText& out) const;
+  void write_prompt_sources(PrometheusText& out) const;
   void write_requests(PrometheusText& out) const;
   void write_nixl(PrometheusText& out) const;
   void write_loras(PrometheusText& out);
