@@ -3,8 +3,10 @@ each fault as docs/operations.md has it."""
 
 import json
 import pathlib
+import re
 import signal
 import socket
+import sys
 import threading
 
 import httpx
@@ -13,6 +15,12 @@ import pytest
 from harness import run_baton, wait_until
 from mocks import MockSystem
 
+ENGINES = pathlib.Path(__file__).parents[1] / "engines"
+sys.path.append(str(ENGINES))
+
+from record_wrong_requests import record_all  # noqa: E402  (needs the path above)
+
+RECORD = ENGINES / "vllm_wrong_requests.json"
 PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
 TOOLS = [{"type": "function", "function": {
     "name": "weather", "parameters": {"type": "object", "properties": {
@@ -343,6 +351,29 @@ def test_wrong_requests_are_refused_as_vllm_refuses_them(system):
         if (answer.status_code, got) != (case["status"], case["error"]):
             different.append((case["body"], case["error"], got))
     assert not different, different[:3]
+
+
+def test_it_says_what_a_real_server_said(tmp_path):
+    """Against what a running vLLM 0.32.0 answered (tests/engines/record_wrong_requests.py)."""
+    recorded = json.loads(RECORD.read_text())["records"]
+    with MockSystem(tmp_path, model="tiny",
+                    mock_options=["--max-model-len", "2048"]) as system:
+        said = record_all(system.base("single"))
+    different = [(then, now) for then, now in zip(recorded, said, strict=True)
+                 if comparable(then) != comparable(now)]
+    assert not different, different[:3]
+    assert sum(record["status"] >= 400 for record in said) >= 60
+
+
+def comparable(record):
+    """A record without what differs between models, and with the first line alone of the complaints
+    that pydantic makes of unions."""
+    error = record.get("error")
+    if error:
+        message = re.sub(r"\b(1024|1209)\b", "VOCABULARY", error["message"])
+        union = "MessageParam.content" in message or "ValidatorIterator" in message
+        error = {**error, "message": message.splitlines()[0] if union else message}
+    return {**record, "error": error}
 
 
 # The command

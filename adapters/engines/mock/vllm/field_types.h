@@ -66,6 +66,7 @@ class FieldTypes {
     std::string_view type;
     std::string_view message;
   };
+  void check_content(const Json& message, const std::string& at);
   static std::optional<Wrong> wrong_integer(const Json& value);
   static std::optional<Wrong> wrong_number(const Json& value);
   void add_elements(const Json& list, const std::string& param,

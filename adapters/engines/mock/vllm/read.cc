@@ -67,6 +67,11 @@ std::expected<Json, Answer> parse_body(const http::Request& request) {
               fmt::format("{{'error': {}}}", python_repr(fault.message)));
     return std::unexpected(*types.answer());
   }
+  if (body.is_null()) {
+    FieldTypes types(body);
+    types.add("missing", "", "Field required", body);
+    return std::unexpected(*types.answer());
+  }
   if (!body.is_object()) {
     FieldTypes types(body);
     types.add("model_attributes_type", "",
@@ -102,6 +107,10 @@ std::expected<Generation, Answer> VllmDress::read(Api api, const http::Request& 
   read_openai_fields(*body, parts_.rng(), wanted);
   if (api == Api::kChat) {
     if (auto refusal = check_tool_choice(*body)) return refuse(std::move(*refusal));
+    if (auto refusal = check_conversation(*body)) return refuse(std::move(*refusal));
+  }
+  if (auto refusal = check_truncation(*body, parts_.options.max_model_len)) {
+    return refuse(std::move(*refusal));
   }
   read_shape(*body, wanted);
   if (auto refusal = read_prompts(*body, wanted)) return refuse(std::move(*refusal));
@@ -183,6 +192,9 @@ std::optional<Answer> VllmDress::read_prompts(const Json& body, Generation& into
     return fit_prompt(body, into, Prompt{std::move(text), std::move(ids), 0}, false);
   };
   const Json& given = body["prompt"];
+  if (given.is_array() && given.empty()) {
+    return validation_error("You must pass at least one prompt");
+  }
   if (given.is_string()) return from_text(given);
   if (given.empty() || given.front().is_number()) return from_ids(given);
   for (const Json& one : given) {

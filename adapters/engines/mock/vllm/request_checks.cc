@@ -373,6 +373,43 @@ Refusal first_of(std::initializer_list<Refusal> refusals) {
 
 }  // namespace
 
+std::optional<Answer> check_conversation(const Json& body) {
+  constexpr std::string_view kParts[] = {"text",       "image_url",    "input_audio", "file",
+                                         "audio_url",  "image_embeds", "video_url",   "refusal",
+                                         "thinking",   "image_pil",    "input_image", "input_text",
+                                         "output_text"};
+  const Json& messages = body["messages"];
+  if (messages.empty()) {
+    return error_answer(
+        400, "BadRequestError",
+        "Cannot apply chat template to an empty conversation. Provide at least one message.");
+  }
+  for (const Json& message : messages) {
+    const Json* content = member(message, "content");
+    if (content == nullptr || !content->is_array()) continue;
+    for (const Json& part : *content) {
+      const bool known = part.is_string() ||
+                         (part.is_object() &&
+                          std::ranges::find(kParts, text_of(part, "type")) != std::end(kParts));
+      // Pydantic's complaint about each of the four kinds of parts follows there.
+      if (!known) {
+        return error_answer(400, "BadRequestError", "8 validation errors for ValidatorIterator");
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Answer> check_truncation(const Json& body, Tokens max_model_len) {
+  const std::int64_t wanted = integer_of(body, "truncate_prompt_tokens", 0);
+  if (wanted <= max_model_len.count()) return std::nullopt;
+  return validation_error(
+      fmt::format("truncate_prompt_tokens={} cannot be greater than max_model_len = {}. Please "
+                  "request a smaller truncation size.",
+                  wanted, max_model_len.count()),
+      "truncate_prompt_tokens", std::to_string(wanted));
+}
+
 std::optional<Answer> check_body(Api api, Json& body) {
   // Pydantic runs the validators that were defined last first.
   Refusal refusal;

@@ -15,6 +15,11 @@ namespace baton::adapters::mock::vllm {
 // takes for others are put right in `body`.
 [[nodiscard]] std::optional<Answer> check_body(Api api, Json& body);
 
+// A conversation that no template takes (renderers/hf.py), or with parts of unknown types.
+[[nodiscard]] std::optional<Answer> check_conversation(const Json& body);
+// renderers/params.py: the prompt's truncation must keep within the context.
+[[nodiscard]] std::optional<Answer> check_truncation(const Json& body, Tokens max_model_len);
+
 // SamplingParams._verify_args (sampling_params.py:631), after the limits of the prompt are known.
 [[nodiscard]] std::optional<Answer> check_sampling(Api api, const Json& body, int max_tokens);
 

@@ -11,9 +11,9 @@ Answer text_answer(std::string body) {
   return {200, std::move(body), {{"content-type", "text/plain; charset=utf-8"}}};
 }
 
-// FastAPI's own words, in vLLM's form (handlers/http_exception.py).
-Answer not_found() { return error_answer(404, "Not Found", "Not Found"); }
-Answer wrong_method() { return error_answer(405, "Method Not Allowed", "Method Not Allowed"); }
+// The router's own words, which no handler of vLLM puts into its form.
+Answer not_found() { return {404, R"({"detail":"Not Found"})"}; }
+Answer wrong_method() { return {405, R"({"detail":"Method Not Allowed"})"}; }
 
 std::string_view query_value(std::string_view target, std::string_view name) {
   std::size_t at = target.find('?');
@@ -121,7 +121,11 @@ Answer VllmDress::tokenize(const Json& body) const {
     add_begin = is_true(body, "add_special_tokens");
   } else {
     FieldTypes types(body);
-    if (!body.contains("prompt")) types.add("missing", "prompt", "Field required", body);
+    if (!body.contains("prompt")) {
+      for (const char* either : {"prompt", "messages"}) {
+        types.add("missing", either, "Field required", body);
+      }
+    }
     types.text("prompt");
     if (auto refusal = types.answer()) return *refusal;
     text = text_of(body, "prompt");

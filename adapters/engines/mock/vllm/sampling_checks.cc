@@ -117,6 +117,60 @@ Refusal check_stop(const Json& body) {
   return validation_error("stop cannot contain an empty string.");
 }
 
+// sampling_params.py:645.
+Refusal check_bad_words(const Json& body) {
+  const Json* words = member(body, "bad_words");
+  if (words == nullptr || std::ranges::find(*words, Json("")) == words->end()) return std::nullopt;
+  return validation_error("bad_words cannot contain an empty string. Got bad_words=" +
+                          python_str(*words));
+}
+
+// sampling_params.py: _validate_logit_bias, _validate_allowed_token_ids.
+Refusal check_ids(const Json& body, TokenId vocabulary) {
+  if (const Json* bias = member(body, "logit_bias")) {
+    Json wrong = Json::array();
+    for (const auto& [token, value] : bias->items()) {
+      if (const auto id = std::stoll(token); id >= vocabulary) wrong.push_back(id);
+    }
+    if (!wrong.empty()) {
+      const std::string shown = python_str(wrong);
+      return validation_error(
+          fmt::format("token_id(s) {} in logit_bias contain out-of-vocab token ids. Vocabulary "
+                      "size: {}",
+                      shown, vocabulary),
+          "logit_bias", shown);
+    }
+  }
+  const Json* allowed = member(body, "allowed_token_ids");
+  if (allowed == nullptr) return std::nullopt;
+  const auto refuse = [allowed](std::string message) {
+    return validation_error(std::move(message), "allowed_token_ids", python_str(*allowed));
+  };
+  if (allowed->empty()) return refuse("allowed_token_ids is not None and empty!");
+  const bool outside = std::ranges::any_of(*allowed, [vocabulary](const Json& id) {
+    return id.is_number() && (id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= vocabulary);
+  });
+  if (!outside) return std::nullopt;
+  return refuse("allowed_token_ids contains out-of-vocab token id!");
+}
+
+// What xgrammar makes nothing of (v1/structured_output/backend_xgrammar.py).
+Refusal check_grammar(const Json& body) {
+  const Json* outputs = member(body, "structured_outputs");
+  if (outputs == nullptr) return std::nullopt;
+  const Json* schema = member(*outputs, "json");
+  if (schema != nullptr && schema->is_string() &&
+      !Json::accept(schema->get_ref<const std::string&>())) {
+    return validation_error("Invalid JSON grammar specification.");
+  }
+  const std::string regex = text_of(*outputs, "regex");
+  if (std::ranges::count(regex, '(') <= std::ranges::count(regex, ')')) return std::nullopt;
+  return validation_error(
+      fmt::format("Failed to transform regex into a grammar: [00:00:00] <path>:83: Regex parsing "
+                  "error at position {}: The parenthesis is not closed.",
+                  regex.size() + 1));
+}
+
 Refusal out_of_vocabulary(const Json& body, const char* name, TokenId vocabulary) {
   const Json* ids = member(body, name);
   if (ids == nullptr || !ids->is_array()) return std::nullopt;
@@ -154,8 +208,9 @@ std::optional<Answer> check_sampling(Api, const Json& body, int max_tokens) {
     return validation_error(fmt::format("repetition_penalty must be greater than zero, got {}.",
                                         python_str(Json(repetition))));
   }
-  refusal = first_of({check_temperature(body), check_top(body),
-                      check_token_limits(body, max_tokens), check_stop(body)});
+  refusal =
+      first_of({check_temperature(body), check_top(body), check_token_limits(body, max_tokens),
+                check_stop(body), check_bad_words(body)});
   if (refusal) return refusal;
   const std::int64_t n = integer_of(body, "n", 1);
   if (n > 1 && number_of(body, "temperature", 1.0) < 1e-5) {
@@ -174,6 +229,7 @@ std::optional<Answer> check_in_engine(Api api, const Json& body, TokenId vocabul
   Refusal refusal = first_of({too_many_logprobs(count(wanted), "sample", "logprobs"),
                               too_many_logprobs(count(integer_of(body, "prompt_logprobs", 0)),
                                                 "prompt", "prompt_logprobs"),
+                              check_ids(body, vocabulary), check_grammar(body),
                               out_of_vocabulary(body, "stop_token_ids", vocabulary)});
   if (refusal) return refusal;
   if (rank && (*rank < 0 || *rank >= ranks)) {
