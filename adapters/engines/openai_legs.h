@@ -31,8 +31,8 @@ void limit_to_prefill(JsonPatch& patch, const OpenAiRequest& request);
 // the decode pod would have to tell what only prefill knows. Empty: it can.
 [[nodiscard]] std::string refuses_handoff(const OpenAiRequest& request);
 
-// What is wrong with the body of a good answer without a stream: that it is no JSON object, tells of
-// an error all the same, or has no `choices`. Empty: nothing.
+// What is wrong with the body of a good answer without a stream: that it is no JSON object, tells
+// of an error all the same, or has no `choices`. Empty: nothing.
 [[nodiscard]] std::string_view fault_in_answer(std::string_view body);
 
 // The object `error` of an answer, or the answer where it is one by itself, as SGLang and
