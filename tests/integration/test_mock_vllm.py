@@ -153,7 +153,7 @@ def test_what_cannot_be_split_is_answered_by_one_pod(system, body):
 
 def test_cached_tokens_are_those_of_prefill(system):
     body = chat()
-    body["messages"] = [{"role": "user", "content": "What nobody has asked before. " * 8}]
+    body["messages"] = [{"role": "user", "content": "What nobody has asked before. " * 40}]
     first = system.post("/v1/chat/completions", body).json()
     assert first["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
     second = system.post("/v1/chat/completions", body).json()
