@@ -153,8 +153,8 @@ Duration LatencyProfile::transfer(Bytes bytes) const {
 Duration LatencyProfile::adapter_load() const { return from_seconds(factor * adapter_load_s); }
 
 const std::vector<LatencyProfile>& latency_profiles() {
-  static const std::vector<LatencyProfile> kProfiles = {LatencyProfile(), h100_8b(), dynamo()};
-  return kProfiles;
+  static const std::vector<LatencyProfile> profiles = {LatencyProfile(), h100_8b(), dynamo()};
+  return profiles;
 }
 
 Result<LatencyProfile> parse_latency_profile(std::string_view text) {

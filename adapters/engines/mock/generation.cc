@@ -85,7 +85,7 @@ void Work::on_event(const EngineEvent& event) {
       if (wants_kv) wants_kv(index);
       return;
     case EngineEvent::Kind::kFinished:
-      found->finish = *event.finish;
+      found->finish = event.finish;
       --unfinished_;
       break;
     case EngineEvent::Kind::kToken: add_token(index, event); break;
