@@ -220,8 +220,8 @@ Refusal check_generation_prompt(const Json& body) {
 
 Refusal check_prompt_given(const Json& body) {
   const Json* prompt = member(body, "prompt");
-  const bool no_prompt = prompt == nullptr || (prompt->is_string() && prompt->empty()) ||
-                         (prompt->is_string() && prompt->get_ref<const std::string&>().empty());
+  const bool no_prompt =
+      prompt == nullptr || (prompt->is_string() && prompt->get_ref<const std::string&>().empty());
   const Json* embeds = member(body, "prompt_embeds");
   const bool no_embeds = embeds == nullptr || (embeds->is_array() && embeds->empty());
   if (!no_prompt || !no_embeds) return std::nullopt;

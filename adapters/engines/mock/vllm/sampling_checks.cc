@@ -110,10 +110,10 @@ Refusal check_token_limits(const Json& body, int max_tokens) {
 Refusal check_stop(const Json& body) {
   const Json* stop = member(body, "stop");
   if (stop == nullptr) return std::nullopt;
-  const bool list = stop->is_array();
-  const bool empty =
-      list ? std::ranges::any_of(*stop, [](const Json& one) { return one == ""; }) : *stop == "";
-  if (!empty) return std::nullopt;
+  const auto blank = [](const Json& one) {
+    return one.is_string() && one.get_ref<const std::string&>().empty();
+  };
+  if (!(stop->is_array() ? std::ranges::any_of(*stop, blank) : blank(*stop))) return std::nullopt;
   return validation_error("stop cannot contain an empty string.");
 }
 
