@@ -385,7 +385,8 @@ bool ServedRequest::lease_is_over() const {
 
 LegSteps ServedRequest::judge_decode() {
   if (auto failure = failure_of(*decode_)) {
-    if (was_not_taken(*decode_)) handed_on_ = false;
+    // What could not be fetched nobody gives back but the router (vLLM's failed loads).
+    if (was_not_taken(*decode_) || failure->error.stage == Stage::kHandoff) handed_on_ = false;
     return policy_.decode_failed(std::move(*failure), Clock::now());
   }
   pool_.metrics.decode_seconds.Observe(to_seconds(decode_->head_at - decode_->sent_at));

@@ -75,6 +75,9 @@ TEST_F(VllmNixlLifeTest, AFailedPullIsTriedAgainAndNeverShown) {
     EXPECT_EQ(call->status, 200U) << call->body;
     EXPECT_EQ(call->body, stream ? expected_stream("hello") : expected_body("hello"));
     EXPECT_EQ(prefill->requests.size(), 2U);
+    EXPECT_EQ(decode->requests.size(), 3U) << "two legs, and what was not fetched given back";
+    EXPECT_EQ(legs_of(*decode), 2);
+    decode->requests.clear();
   }
   EXPECT_EQ(router.metric(R"(baton_leg_failures_total{pool="chat",stage="handoff"})"), 2);
 }
