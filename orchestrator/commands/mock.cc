@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -24,6 +25,12 @@ using adapters::mock::MockPod;
 constexpr int kFailed = 1;
 constexpr int kBadInput = 2;
 
+const std::map<std::string, adapters::KvEventEncoding> kEncodings = {
+    {"map", adapters::KvEventEncoding::kVllmMap},
+    {"bytes", adapters::KvEventEncoding::kVllmBytes},
+    {"array", adapters::KvEventEncoding::kVllmArray},
+    {"sglang", adapters::KvEventEncoding::kSglang}};
+
 // What the command line says, before it is checked.
 struct MockFlags {
   MockOptions mock;
@@ -41,6 +48,7 @@ struct MockFlags {
   double lease_seconds = 30;
   double slow_start_seconds = 0;
   std::string load_failures = "fail";
+  std::string kv_events_encoding = "map";
   std::uint64_t seed = 0;
   std::string log_level = "info";
 };
@@ -98,6 +106,7 @@ std::string read_flags(MockFlags& flags) {
   mock.lease = from_seconds(flags.lease_seconds);
   mock.slow_start = from_seconds(flags.slow_start_seconds);
   mock.recompute_failed_loads = flags.load_failures == "recompute";
+  mock.kv_events_encoding = kEncodings.at(flags.kv_events_encoding);
   return {};
 }
 
@@ -108,6 +117,10 @@ MockOptions nth(const MockFlags& flags, int index) {
   if (options.port != 0) options.port = static_cast<std::uint16_t>(options.port + step);
   if (options.side_channel_port != 0) {
     options.side_channel_port = static_cast<std::uint16_t>(options.side_channel_port + step);
+  }
+  const auto ranks = static_cast<std::uint16_t>(index * options.data_parallel_size);
+  for (std::uint16_t* port : {&options.kv_events_port, &options.kv_replay_port}) {
+    if (*port != 0) *port = static_cast<std::uint16_t>(*port + ranks);
   }
   options.seed = flags.seed + static_cast<std::uint64_t>(index);
   if (index > 0 && !options.engine_id.empty()) options.engine_id += "-" + std::to_string(index);
@@ -255,6 +268,24 @@ void add_process_options(CLI::App& command, MockFlags& flags) {
       .add_option("--side-channel", flags.side_channel,
                   "HOST:PORT at which other mocks fetch KV; port 0: any")
       ->envname("BATON_MOCK_SIDE_CHANNEL")
+      ->capture_default_str();
+  command
+      .add_option("--kv-events-port", flags.mock.kv_events_port,
+                  "Where the first rank publishes KV events (ZeroMQ), the others at the next "
+                  "ports; 0: nowhere")
+      ->envname("BATON_MOCK_KV_EVENTS_PORT")
+      ->capture_default_str();
+  command
+      .add_option("--kv-replay-port", flags.mock.kv_replay_port,
+                  "Where it sends lost events again; 0: nowhere")
+      ->envname("BATON_MOCK_KV_REPLAY_PORT")
+      ->capture_default_str();
+  command
+      .add_option("--kv-events-encoding", flags.kv_events_encoding,
+                  "map (vLLM from 0.24 on), bytes (the same with hashes as bytes), array (before), "
+                  "sglang")
+      ->check(CLI::IsMember(kEncodings))
+      ->envname("BATON_MOCK_KV_EVENTS_ENCODING")
       ->capture_default_str();
   command.add_option("--count", flags.count, "Mocks in this process, at consecutive ports")
       ->check(CLI::Range(1, 10000))

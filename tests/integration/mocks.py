@@ -18,14 +18,15 @@ from harness import BATON, LIMIT, Process, Server, System, free_port, wait_until
 class MockSystem:
     def __init__(self, folder, prefill=1, decode=1, connector="vllm-nixl", engine=None,
                  mock_options=(), pod_options=None, pool="", router="", split="always",
-                 model="mock-model"):
-        """`mock_options` are flags of every mock, `pod_options` of one, by its name."""
+                 model="mock-model", pod_yaml=None):
+        """`mock_options` are flags of every mock, `pod_options` of one, by its name; `pod_yaml` is
+        what the router's configuration says of one beside its name and URL."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.connector, self.engine = connector, engine or connector
         self.mock_options, self.pod_options = list(mock_options), pod_options or {}
         self.more_pool, self.more_router, self.split = pool, router, split
-        self.model_name = model
+        self.model_name, self.pod_yaml = model, pod_yaml or {}
         self.pods = {}
         for index in range(prefill):
             self._add(f"prefill-{index}", "prefill")
@@ -52,7 +53,8 @@ class MockSystem:
         path = self.folder / "baton.yaml"
 
         def listed(role):
-            return "\n".join(f'      - {{name: {n}, url: "{self.pods[n].url}"}}'
+            return "\n".join(f'      - {{name: {n}, url: "{self.pods[n].url}"'
+                             f'{self.pod_yaml.get(n, "")}}}'
                              for n in self.members if n.startswith(role))
 
         path.write_text(f"listen: 127.0.0.1:{port}\n"

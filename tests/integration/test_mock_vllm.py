@@ -12,7 +12,7 @@ import threading
 import httpx
 import openai
 import pytest
-from harness import run_baton, wait_until
+from harness import free_port, run_baton, wait_until
 from mocks import MockSystem
 
 ENGINES = pathlib.Path(__file__).parents[1] / "engines"
@@ -374,6 +374,38 @@ def comparable(record):
         union = "MessageParam.content" in message or "ValidatorIterator" in message
         error = {**error, "message": message.splitlines()[0] if union else message}
     return {**record, "error": error}
+
+
+# KV events
+
+@pytest.mark.parametrize("encoding", ["map", "array"])
+def test_the_router_follows_what_the_pods_hold(tmp_path, encoding):
+    """Prompts in ids, sent to one pod behind the router's back: it knows at once who holds them,
+    and after the cache was cleared, that nobody does."""
+    ports = {name: (free_port(), free_port()) for name in ("prefill-0", "prefill-1", "decode-0")}
+    options = {name: ["--kv-events-port", str(events), "--kv-replay-port", str(replay),
+                      "--kv-events-encoding", encoding]
+               for name, (events, replay) in ports.items()}
+    pool = f"    kv_events: {{port: {ports['decode-0'][0]}, replay_port: {ports['decode-0'][1]}}}\n"
+    with MockSystem(tmp_path, prefill=2, decode=1, pod_options=options, pool=pool,
+                    pod_yaml={name: f", kv_events_port: {events}, kv_replay_port: {replay}"
+                              for name, (events, replay) in ports.items()}) as system:
+        ids = [100 + i % 300 for i in range(200)]
+        told = system.post("/v1/completions", completion(prompt=ids), pod="prefill-1")
+        assert told.status_code == 200, told.text
+
+        wait_until(lambda: system.router_metrics().value(
+            "baton_kv_event_blocks_total", 0, pod="prefill-1", result="stored") >= len(ids) // 16,
+            what="the router was told")
+        plan = explained(system, completion(prompt=ids[:180] + [7] * 20))
+        assert (plan["prefill"], plan["prefill_cached"]) == ("prefill-1", 176), plan
+        assert system.router_metrics().value("baton_kv_event_gaps_total", 0) == 0
+
+
+def explained(system, body):
+    answer = system.post("/v1/completions", body, headers={"x-baton-explain": "1"})
+    assert answer.status_code == 200, answer.text
+    return json.loads(answer.headers["x-baton-plan"])
 
 
 # The command

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "adapters/engines/mock/faults.h"
+#include "adapters/kv_events/event_encoder.h"
 #include "core/engine_model/engine.h"
 #include "core/pod.h"
 #include "core/units.h"
@@ -29,6 +30,10 @@ struct MockOptions {
   Bytes kv_bytes_per_token{131072};
   engine_model::EngineModelOptions model_options;
   int data_parallel_size = 1;
+  // Where the first rank publishes and replays KV events, the others at the next ports; 0: nowhere.
+  std::uint16_t kv_events_port = 0;
+  std::uint16_t kv_replay_port = 0;
+  KvEventEncoding kv_events_encoding = KvEventEncoding::kVllmMap;
 
   Duration lease = std::chrono::seconds(30);
   bool recompute_failed_loads = false;  // else they fail the request

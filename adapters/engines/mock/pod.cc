@@ -71,7 +71,7 @@ Result<std::shared_ptr<MockPod>> MockPod::start(MockCommons& commons, MockOption
 Result<void> MockPod::begin() {
   MockOptions& options = parts_.options;
   for (int rank = 0; rank < options.data_parallel_size; ++rank) {
-    parts_.ranks.push_back(std::make_shared<Rank>(commons_.io, options.model_options, nullptr));
+    if (auto added = add_rank(rank); !added) return added;
   }
   auto server = listen(options.host, options.port, &MockPod::handle);
   if (!server) return std::unexpected(server.error());
@@ -89,6 +89,26 @@ Result<void> MockPod::begin() {
   parts_.on_death = [this] {
     for (Work* work : std::set<Work*>(open_)) work->fail(dress_->internal_failure());
   };
+  return {};
+}
+
+Result<void> MockPod::add_rank(int rank) {
+  const MockOptions& options = parts_.options;
+  engine_model::BlockEvents* sink = nullptr;
+  if (options.kv_events_port != 0) {
+    KvEventPublisher::Options told;
+    told.host = options.host;
+    told.port = static_cast<std::uint16_t>(options.kv_events_port + rank);
+    told.has_replay = options.kv_replay_port != 0;
+    told.replay_port = static_cast<std::uint16_t>(options.kv_replay_port + rank);
+    told.replay_has_topic = options.kv_events_encoding != KvEventEncoding::kSglang;
+    told.rank = rank;
+    told.encoding = options.kv_events_encoding;
+    auto publisher = KvEventPublisher::bind(std::move(told));
+    if (!publisher) return std::unexpected(publisher.error());
+    sink = kv_events_.emplace_back(std::make_unique<KvEventSink>(std::move(*publisher))).get();
+  }
+  parts_.ranks.push_back(std::make_shared<Rank>(commons_.io, options.model_options, sink));
   return {};
 }
 

@@ -5,8 +5,10 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "adapters/engines/mock/dress.h"
+#include "adapters/engines/mock/kv_event_sink.h"
 #include "adapters/http/client.h"
 #include "adapters/http/server.h"
 
@@ -42,6 +44,7 @@ class MockPod final : public std::enable_shared_from_this<MockPod> {
  private:
   MockPod(MockCommons& commons, MockOptions options);
   [[nodiscard]] Result<void> begin();
+  [[nodiscard]] Result<void> add_rank(int rank);
   [[nodiscard]] Result<std::unique_ptr<http::Server>> listen(
       const std::string& host, std::uint16_t port,
       http::Task<void> (*handler)(std::shared_ptr<MockPod>, http::Exchange&));
@@ -68,6 +71,7 @@ class MockPod final : public std::enable_shared_from_this<MockPod> {
                                 const std::shared_ptr<Work>& work);
 
   MockCommons& commons_;
+  std::vector<std::unique_ptr<KvEventSink>> kv_events_;  // of each rank, if it publishes any
   PodParts parts_;
   std::unique_ptr<Dress> dress_;
   std::set<Work*> open_;
