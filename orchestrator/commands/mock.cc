@@ -46,6 +46,8 @@ struct MockFlags {
   std::int64_t max_batched_tokens = 8192;
   std::int64_t kv_bytes_per_token = 131072;
   double lease_seconds = 30;
+  double bootstrap_timeout_seconds = 300;
+  double waiting_timeout_seconds = 300;
   double slow_start_seconds = 0;
   std::string load_failures = "fail";
   std::string kv_events_encoding = "map";
@@ -104,6 +106,8 @@ std::string read_flags(MockFlags& flags) {
   mock.max_model_len = Tokens(flags.max_model_len);
   mock.kv_bytes_per_token = Bytes(flags.kv_bytes_per_token);
   mock.lease = from_seconds(flags.lease_seconds);
+  mock.bootstrap_timeout = from_seconds(flags.bootstrap_timeout_seconds);
+  mock.waiting_timeout = from_seconds(flags.waiting_timeout_seconds);
   mock.slow_start = from_seconds(flags.slow_start_seconds);
   mock.recompute_failed_loads = flags.load_failures == "recompute";
   mock.kv_events_encoding = kEncodings.at(flags.kv_events_encoding);
@@ -232,6 +236,18 @@ void add_handoff_options(CLI::App& command, MockFlags& flags) {
       .add_option("--lease-seconds", flags.lease_seconds, "How long a prefill's blocks are kept")
       ->check(CLI::PositiveNumber)
       ->envname("BATON_MOCK_LEASE_SECONDS")
+      ->capture_default_str();
+  command
+      .add_option("--bootstrap-timeout-seconds", flags.bootstrap_timeout_seconds,
+                  "sglang: how long a prefill leg waits for its decode leg")
+      ->check(CLI::PositiveNumber)
+      ->envname("BATON_MOCK_BOOTSTRAP_TIMEOUT_SECONDS")
+      ->capture_default_str();
+  command
+      .add_option("--waiting-timeout-seconds", flags.waiting_timeout_seconds,
+                  "sglang: how long a decode leg waits for its KV")
+      ->check(CLI::PositiveNumber)
+      ->envname("BATON_MOCK_WAITING_TIMEOUT_SECONDS")
       ->capture_default_str();
   command
       .add_option("--kv-load-failure-policy", flags.load_failures,

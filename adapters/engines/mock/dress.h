@@ -96,7 +96,8 @@ class Dress {
   }
   virtual void tune(const Work& /*work*/, std::size_t /*choice*/,
                     engine_model::SequenceSpec& /*spec*/) {}
-  // The answer is complete (or a stream's first piece is there) and is held until this is done.
+  // The answer is complete (or a stream's first piece is there) and is held until this is done. It
+  // may set the work's failure.
   virtual http::Task<void> before_answer(const std::shared_ptr<Work>& /*work*/) { co_return; }
   // It was answered, it failed, or its client left.
   virtual void ended(Work& /*work*/) {}

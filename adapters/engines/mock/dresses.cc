@@ -3,6 +3,7 @@
 #include <array>
 
 #include "adapters/engines/mock/dress.h"
+#include "adapters/engines/mock/sglang/sglang_dress.h"
 #include "adapters/engines/mock/vllm/vllm_dress.h"
 
 namespace baton::adapters::mock {
@@ -18,7 +19,8 @@ std::unique_ptr<Dress> make(PodParts& parts) {
   return std::make_unique<T>(parts);
 }
 
-constexpr std::array kKnown = {Known{"vllm-nixl", &make<vllm::VllmDress>}};
+constexpr std::array kKnown = {Known{"vllm-nixl", &make<vllm::VllmDress>},
+                               Known{"sglang", &make<sglang::SglangDress>}};
 
 }  // namespace
 

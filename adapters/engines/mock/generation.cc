@@ -53,8 +53,18 @@ void Work::submit(const std::function<void(std::size_t, SequenceSpec&)>& tune,
       };
     }
     if (tune) tune(i, spec);
-    rank_->submit(choice.sequence, std::move(spec), *this);
+    if (held && !released_.contains(i)) {
+      held_.emplace(i, std::move(spec));
+    } else {
+      rank_->submit(choice.sequence, std::move(spec), *this);
+    }
   }
+}
+
+void Work::release(std::size_t choice) {
+  released_.insert(choice);
+  auto spec = held_.extract(choice);
+  if (spec && !over()) rank_->submit(choices[choice].sequence, std::move(spec.mapped()), *this);
 }
 
 void Work::abort() {

@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -97,9 +99,12 @@ class Work final : public SequenceListener {
   Work& operator=(const Work&) = delete;
   ~Work() override;
 
-  // Queues every choice. `tune` may change what one asks of the engine; `next_id` gives ids.
+  // Queues every choice, or, with `held`, keeps it until its release(). `tune` may change what one
+  // asks of the engine; `next_id` gives ids.
   void submit(const std::function<void(std::size_t, engine_model::SequenceSpec&)>& tune,
               const std::function<engine_model::SequenceId()>& next_id);
+  // Queues one choice that is held, or is to be; once for each.
+  void release(std::size_t choice);
   // Ends what still runs; a listener of the hand-off sees over().
   void abort();
   void fail(Failure failure);
@@ -128,6 +133,7 @@ class Work final : public SequenceListener {
   std::optional<int> told_cached;    // that the usage tells instead
   std::optional<Failure> failure;
   bool left = false;  // the client
+  bool held = false;  // choices wait for their release(); set before submit()
   Signal changed;     // something above is new
   Json handoff;       // what the answer says of one, set by the engine's dress
   TimePoint arrived;
@@ -146,6 +152,8 @@ class Work final : public SequenceListener {
   std::shared_ptr<Rank> rank_;
   const MockTokenizer& tokenizer_;
   std::size_t unfinished_ = 0;
+  std::map<std::size_t, engine_model::SequenceSpec> held_;  // by choice
+  std::set<std::size_t> released_;                          // choices
   std::size_t hold_back_ = 0;  // bytes that might be the beginning of a stop string
 };
 

@@ -36,6 +36,10 @@ struct MockOptions {
   KvEventEncoding kv_events_encoding = KvEventEncoding::kVllmMap;
 
   Duration lease = std::chrono::seconds(30);
+  // How long an SGLang prefill leg waits for its decode leg, and a decode leg for its KV
+  // (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT and ..._WAITING_TIMEOUT).
+  Duration bootstrap_timeout = std::chrono::seconds(300);
+  Duration waiting_timeout = std::chrono::seconds(300);
   bool recompute_failed_loads = false;  // else they fail the request
   bool prompt_tokens_details = false;
   Duration slow_start{};                  // 503 for that long

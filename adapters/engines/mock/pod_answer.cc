@@ -130,18 +130,21 @@ http::Task<void> MockPod::answer_stream(MockPod& pod, Exchange& exchange,
                                         const std::shared_ptr<Work>& work) {
   Dress& dress = *pod.dress_;
   work->record->status = 200;
-  // The head goes out before the engine has anything, as every one of these engines sends it.
   (void)co_await exchange.start(200, dress.stream_fields());
   bool opened = false;
   for (;;) {
     while (!work->over() && !work->first_token_at) co_await work->changed.wait();
     if (work->left) co_return;
     std::string bytes;
-    if (!work->failure && !std::exchange(opened, true)) {
-      co_await dress.before_answer(work);
-      bytes += dress.opening(*work);
+    if (!opened) {
+      if (!work->failure) co_await dress.before_answer(work);
+      if (work->left) co_return;
+      opened = !work->failure;
+      if (opened) bytes += dress.opening(*work);
     }
-    for (const Piece& piece : work->take_pieces()) bytes += dress.event(*work, piece);
+    if (opened) {
+      for (const Piece& piece : work->take_pieces()) bytes += dress.event(*work, piece);
+    }
     if (work->failure) bytes += dress.failure_events(*work->failure);
     const bool over = work->over();
     if (over && !work->failure) bytes += dress.closing(*work);
@@ -165,6 +168,7 @@ http::Task<Answer> MockPod::gather(MockPod& pod, const std::shared_ptr<Work>& wo
     co_return work->failure ? Answer{work->failure->status, work->failure->body} : Answer();
   }
   co_await dress.before_answer(work);
+  if (work->failure) co_return Answer{work->failure->status, work->failure->body};
   if (!work->wanted.stream) co_return dress.whole(*work);
   std::string events = dress.opening(*work);
   for (const Piece& piece : work->take_pieces()) events += dress.event(*work, piece);

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstddef>
+
+#include "adapters/engines/mock/generation.h"
+#include "adapters/engines/mock/json.h"
+
+namespace baton::adapters::mock {
+
+// Logprobs of tokens [first, last) of a choice in the OpenAI API's forms, as engines fill them in
+// that add nothing to it; null where none are wanted.
+[[nodiscard]] Json chat_logprobs(const Work& work, const Choice& choice, std::size_t first,
+                                 std::size_t last);
+// Offsets of tokens in the text are -1 where `offsets` is false: not every engine knows them.
+[[nodiscard]] Json completion_logprobs(const Work& work, const Choice& choice, std::size_t first,
+                                       std::size_t last, bool offsets);
+
+// Seconds since 1970, as answers say when they were made.
+[[nodiscard]] std::int64_t unix_seconds();
+
+}  // namespace baton::adapters::mock
