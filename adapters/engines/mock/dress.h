@@ -113,6 +113,8 @@ class Dress {
   [[nodiscard]] virtual std::string opening(const Work& work) = 0;
   [[nodiscard]] virtual std::string event(const Work& work, const Piece& piece) = 0;
   [[nodiscard]] virtual std::string closing(const Work& work) = 0;
+  // Whether a stream in which the work failed is cut; else failure_events() end it.
+  [[nodiscard]] virtual bool cuts_failed_streams() const { return false; }
   // The events that end a stream in which the work failed.
   [[nodiscard]] virtual std::string failure_events(const Failure& failure) = 0;
   // What the engine answers where a request fails within it.

@@ -4,6 +4,7 @@
 
 #include "adapters/engines/mock/dress.h"
 #include "adapters/engines/mock/sglang/sglang_dress.h"
+#include "adapters/engines/mock/trtllm/trtllm_dress.h"
 #include "adapters/engines/mock/vllm/vllm_dress.h"
 
 namespace baton::adapters::mock {
@@ -20,7 +21,8 @@ std::unique_ptr<Dress> make(PodParts& parts) {
 }
 
 constexpr std::array kKnown = {Known{"vllm-nixl", &make<vllm::VllmDress>},
-                               Known{"sglang", &make<sglang::SglangDress>}};
+                               Known{"sglang", &make<sglang::SglangDress>},
+                               Known{"trtllm", &make<trtllm::TrtllmDress>}};
 
 }  // namespace
 

@@ -145,6 +145,10 @@ http::Task<void> MockPod::answer_stream(MockPod& pod, Exchange& exchange,
     if (opened) {
       for (const Piece& piece : work->take_pieces()) bytes += dress.event(*work, piece);
     }
+    if (work->failure && dress.cuts_failed_streams()) {
+      exchange.abandon();
+      co_return;
+    }
     if (work->failure) bytes += dress.failure_events(*work->failure);
     const bool over = work->over();
     if (over && !work->failure) bytes += dress.closing(*work);
