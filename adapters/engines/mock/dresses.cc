@@ -20,9 +20,9 @@ std::unique_ptr<Dress> make(PodParts& parts) {
   return std::make_unique<T>(parts);
 }
 
-constexpr std::array kKnown = {Known{"vllm-nixl", &make<vllm::VllmDress>},
-                               Known{"sglang", &make<sglang::SglangDress>},
-                               Known{"trtllm", &make<trtllm::TrtllmDress>}};
+constexpr std::array kKnown = {
+    Known{"vllm-nixl", &make<vllm::VllmDress>}, Known{"vllm-nixl-push", &make<vllm::VllmDress>},
+    Known{"sglang", &make<sglang::SglangDress>}, Known{"trtllm", &make<trtllm::TrtllmDress>}};
 
 }  // namespace
 

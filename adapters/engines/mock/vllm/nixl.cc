@@ -49,8 +49,9 @@ std::string Nixl::engine_id(std::size_t rank) const {
 std::string Nixl::compatibility_hash() const {
   const MockOptions& options = parts_.options;
   const std::string all =
-      fmt::format("{}|{}|{}|{}|{}|pull", kVersion, kConnectorVersion, options.model,
-                  options.kv_bytes_per_token.count(), options.model_options.block_tokens.count());
+      fmt::format("{}|{}|{}|{}|{}|{}", kVersion, kConnectorVersion, options.model,
+                  options.kv_bytes_per_token.count(), options.model_options.block_tokens.count(),
+                  pushes() ? "push" : "pull");
   return fmt::format("{:016x}", chain_seed(all, ""));
 }
 
@@ -104,10 +105,18 @@ void Nixl::keep(Work& work, std::size_t choice) {
                     {"remote_blocks_expiry_time", nullptr},
                     {"transfer_mode", "pull"},
                     {"remote_prefill_cached_tokens", work.cached_tokens.value_or(0)}};
+    // push_scheduler.py:273 tells less.
+    if (pushes()) {
+      work.handoff["transfer_mode"] = "push";
+      work.handoff.erase("remote_blocks_expiry_time");
+      work.handoff.erase("remote_prefill_cached_tokens");
+    }
     work.record->handoff = work.handoff;
   }
-  leases_.emplace(lease.request_id, std::move(lease));
+  const std::string id = lease.request_id;
+  leases_.emplace(id, std::move(lease));
   watch_leases();
+  if (pushes()) match(id);
 }
 
 http::Task<Answer> Nixl::serve(const http::Request& request) {
@@ -124,6 +133,14 @@ http::Task<Answer> Nixl::serve(const http::Request& request) {
     co_return json_answer(400, {{"message", "no JSON object"}});
   }
   if (path == "/nixl/read") co_return read(asked);
+  if (path == "/nixl/register") co_return co_await register_reader(asked);
+  if (path == "/nixl/unregister") {
+    if (const auto found = registrations_.extract(text_of(asked, "request_id"))) {
+      found.mapped()->answer = json_answer(410, {{"message", "nobody waits"}});
+      found.mapped()->ready.raise();
+    }
+    co_return json_answer(200, Json::object());
+  }
   if (path == "/nixl/done") {
     release(text_of(asked, "request_id"), "consumed");
     co_return json_answer(200, Json::object());
@@ -233,6 +250,7 @@ bool Nixl::accept(const std::shared_ptr<Work>& work) {
   const Json& params = work->wanted.body["kv_transfer_params"];
   RequestRecord& record = *work->record;
   record.handoff = params;
+  if (pushes()) return accept_push(work);
   // One prompt's blocks would be taken for the other's: an assertion of the engine's worker.
   if (work->wanted.prompts.size() > 1) {
     parts_.ledger.violate(&record, "prompt_array_with_kv");
@@ -264,7 +282,8 @@ void Nixl::fetch(const std::shared_ptr<Work>& work, std::size_t choice) {
   const auto pull = pulls_.find(work.get());
   if (pull == pulls_.end() || pull->second.hangs) return;
   pull->second.begun = true;
-  http::asio::co_spawn(parts_.io, run(this, work, choice), report);
+  http::asio::co_spawn(parts_.io, pushes() ? receive(this, work, choice) : run(this, work, choice),
+                       report);
 }
 
 http::Task<void> Nixl::run(Nixl* self, std::shared_ptr<Work> work, std::size_t choice) {
@@ -403,11 +422,17 @@ void Nixl::ended(Work& work) {
   if (found == pulls_.end()) return;
   const Pull pull = std::move(found->second);
   pulls_.erase(found);
+  if (!pull.settled && !pull.registered_as.empty()) {
+    http::asio::co_spawn(
+        parts_.io, tell(this, pull.peer, "/nixl/unregister", {{"request_id", pull.registered_as}}),
+        report);
+  }
   if (pull.settled || pull.begun) return;  // what has begun comes to its end
   if (!pull.hangs) reject(pull.params, work.record.get());
 }
 
 void Nixl::reject(const Json& params, RequestRecord* record) {
+  if (pushes()) return;  // push_scheduler.py:228: the other side hears nothing that it heeds
   for (const char* key : kNeeded) {
     if (member(params, key) == nullptr) return;
   }

@@ -27,13 +27,16 @@ struct Lease {
 };
 
 // vLLM's NixlConnector in pull mode, both sides, as 0.32.0 has it
-// (distributed/kv_transfer/kv_connector/v1/nixl/pull_scheduler.py, base_worker.py). Its side
-// channel speaks HTTP and JSON where the engine speaks ZMQ and RDMA:
+// (distributed/kv_transfer/kv_connector/v1/nixl/pull_scheduler.py, base_worker.py), and its
+// NixlPushConnector (nixl_push.cc). Its side channel speaks HTTP and JSON where the engine speaks
+// ZMQ and RDMA:
 //   GET  /nixl/metadata   the handshake: engine ids, compatibility hash
 //   POST /nixl/read       begins the one read of a request's blocks, which are checked against what
 //                         the reader was told: engine, request, blocks, lease, prompt, version
 //   POST /nixl/done       read or not wanted: the blocks are free
 //   POST /nixl/heartbeat  the reader still waits: leases go on
+//   POST /nixl/register   push: where a request's blocks are to be written, held until they are
+//   POST /nixl/unregister push: nobody waits any more (the engine has no such message)
 // What is wrong is counted by name on the reader's side. Owned by the dress, on the pod's thread.
 class Nixl {
  public:
@@ -48,6 +51,8 @@ class Nixl {
   http::Task<Answer> serve(const http::Request& request);
   [[nodiscard]] Json leases() const;
   [[nodiscard]] std::int64_t pinned_blocks() const;
+  // Push: decode legs that wait for a prefill leg of their request.
+  [[nodiscard]] std::size_t registered() const { return registrations_.size(); }
 
   // The decode side
 
@@ -72,7 +77,15 @@ class Nixl {
     Peer peer;
     bool settled = false;  // the other side needs no further word
     bool begun = false;
-    bool hangs = false;  // keys are missing: the engine waits for KV that nobody fetches
+    bool hangs = false;         // keys are missing: the engine waits for KV that nobody fetches
+    std::string registered_as;  // push: the request's id, once the other side was told
+  };
+  // Push: where the blocks of a request are to be written.
+  struct Registration {
+    explicit Registration(http::asio::io_context& io) : ready(io) {}
+    std::vector<TokenId> tokens;
+    std::optional<Answer> answer;
+    Signal ready;
   };
   static http::Task<void> run(Nixl* self, std::shared_ptr<Work> work, std::size_t choice);
   static http::Task<std::optional<Json>> ask(Nixl* self, Peer peer, std::string method,
@@ -83,6 +96,14 @@ class Nixl {
   static http::Task<void> beat(Nixl* self, std::weak_ptr<Work> work);
   void fail(const std::shared_ptr<Work>& work, std::size_t choice, const std::string& why,
             std::string_view violation);
+
+  // nixl_push.cc
+  [[nodiscard]] bool pushes() const;
+  [[nodiscard]] bool accept_push(const std::shared_ptr<Work>& work);
+  static http::Task<void> receive(Nixl* self, std::shared_ptr<Work> work, std::size_t choice);
+  http::Task<Answer> register_reader(const Json& asked);
+  // Writes the blocks of one of the two to where the other says, if both are there.
+  void match(const std::string& request_id);
 
   [[nodiscard]] Answer read(const Json& asked);
   [[nodiscard]] std::string engine_id(std::size_t rank) const;
@@ -97,6 +118,7 @@ class Nixl {
   std::map<std::string, std::string> gone_;  // why a request's blocks are no longer kept
   http::asio::steady_timer expiry_;
   std::map<const Work*, Pull> pulls_;
+  std::map<std::string, std::shared_ptr<Registration>> registrations_;  // by request id
   std::map<std::string, std::string> known_engines_;  // engine id to its compatibility hash
 };
 

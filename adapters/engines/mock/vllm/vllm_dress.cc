@@ -56,7 +56,9 @@ void VllmDress::ended(Work& work) {
 }
 
 Json VllmDress::handoffs() const {
-  return {{"pinned_blocks", nixl_.pinned_blocks()}, {"leases", nixl_.leases()}};
+  return {{"pinned_blocks", nixl_.pinned_blocks()},
+          {"leases", nixl_.leases()},
+          {"registered", nixl_.registered()}};
 }
 
 Answer VllmDress::whole(const Work& work) { return {200, dump(form_.whole(work))}; }
