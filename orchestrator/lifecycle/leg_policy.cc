@@ -54,6 +54,10 @@ LegSteps LegPolicy::no_plan(Error error) {
         seek(steps, PlanScope::kDecodeOnly);
         return steps;
       }
+      if (scope_ == PlanScope::kDecodeOnly) {  // the pod that failed may not do so again
+        seek(steps, PlanScope::kAnyPod);
+        return steps;
+      }
       break;
     case Ladder::kDecode:
       if (scope_ == PlanScope::kSamePrefill) {

@@ -120,6 +120,8 @@ TEST_F(LegPolicyTest, WithoutAnyPodTheErrorNamesTheStageThatFailed) {
   run_split(concurrent);
   (void)concurrent.prefill_failed(prefill_lost(), kNow);
   (void)concurrent.no_plan(no_pod(Stage::kPrefill));
+  EXPECT_THAT(concurrent.no_plan(no_pod(Stage::kDecode)), ElementsAre(plan(PlanScope::kAnyPod)))
+      << "the pod that failed may not do so again";
   EXPECT_THAT(concurrent.no_plan(no_pod(Stage::kDecode)), ElementsAre(step(Kind::kAnswerError)));
   EXPECT_EQ(concurrent.error().stage, Stage::kPrefill);
   EXPECT_TRUE(concurrent.ended());

@@ -70,14 +70,17 @@ TEST_F(SglangLifeTest, BothServersGetTheirLegAtOnceAndMeetInOneRoom) {
 }
 
 TEST_F(SglangLifeTest, AFailedPrefillCancelsDecodeAtOnce) {
-  first_of(*p0, *p1, {.kind = Kind::kStatus, .status = 500, .body = kTransferFailed});
+  for (int i = 0; i < LegPolicy::kMaxAttempts; ++i) {
+    first_of(*p0, *p1, {.kind = Kind::kStatus, .status = 500, .body = kTransferFailed});
+  }
   decode->will(Kind::kHang);
   const auto call = router.chat();
-  ASSERT_TRUE(router.run_until([&] { return decode->left == 1 && prefills() == 2; }));
-  ASSERT_TRUE(router.run_until([&] { return decode->requests.size() == 2; }));
+  ASSERT_TRUE(router.run_until([&] { return decode->left == 1 && prefills() >= 2; }));
+  ASSERT_TRUE(router.run_until([&] { return decode->requests.size() >= 2; }));
   EXPECT_NE(room_of(decode->requests[0]), room_of(decode->requests[1]));
   ASSERT_TRUE(router.finish(*call));
-  EXPECT_EQ(call->status, 503U) << "both prefill pods failed, and the decode pod cannot prefill";
+  EXPECT_EQ(prefills(), 3U) << "both pods, then one of them again";
+  EXPECT_EQ(call->status, 503U) << "prefill failed everywhere, and the decode pod cannot prefill";
   EXPECT_THAT(call->body, HasSubstr(R"("stage":"prefill")"));
 }
 
