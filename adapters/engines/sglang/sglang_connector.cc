@@ -28,7 +28,8 @@ std::uint64_t room_of(const HandoffKey& key) {
 // As the pod told it, else as configured.
 std::uint16_t bootstrap_port_of(const Pod& pod) {
   const std::string& address = pod.facts.kv_address;
-  const char* const begin = address.data() + address.rfind(':') + 1;  // all of it without a colon
+  const std::size_t colon = address.rfind(':');
+  const char* const begin = address.data() + (colon == std::string::npos ? 0 : colon + 1);
   const char* const end = address.data() + address.size();
   std::uint16_t port = 0;
   const auto [at, failure] = std::from_chars(begin, end, port);
