@@ -88,20 +88,25 @@ void KvEventIndex::store(Rank& rank, const KvBlocksStored& event, TimePoint now,
   }
   std::vector<std::uint64_t> held;
   held.reserve(usable);
+  std::vector<std::uint64_t> gone;
   const std::span<const TokenId> tokens = event.tokens;
   for (std::size_t i = 0; i < usable; ++i) {
     element = chain_next(*element, tokens.subspan(i * block_tokens_, block_tokens_));
-    if (!hold(rank, event.blocks[i], *element, bit_of(event.group))) break;
+    if (!hold(rank, event.blocks[i], *element, bit_of(event.group), gone)) break;
     held.push_back(*element);
   }
   count(tally, KvBlockFate::kStored) += held.size();
   count(tally, KvBlockFate::kNoRoom) += usable - held.size();
   prefixes_.confirm(held, pod_, now);
+  // Within one event a hash can come twice: what the first stood for was confirmed above, and what
+  // went can have come back.
+  std::erase_if(gone, [this](std::uint64_t was) { return claims_.contains(was); });
+  prefixes_.retract(gone, pod_);
 }
 
 // False: there is no room for one more.
-bool KvEventIndex::hold(Rank& rank, std::uint64_t block, std::uint64_t element,
-                        std::uint64_t group) {
+bool KvEventIndex::hold(Rank& rank, std::uint64_t block, std::uint64_t element, std::uint64_t group,
+                        std::vector<std::uint64_t>& gone) {
   const auto known = rank.blocks.find(block);
   if (known != rank.blocks.end() && known->second.groups != 0) {
     if (known->second.element == element) {
@@ -109,9 +114,7 @@ bool KvEventIndex::hold(Rank& rank, std::uint64_t block, std::uint64_t element,
       return true;
     }
     // Two prompts under one hash: the later one is what the engine would find.
-    std::vector<std::uint64_t> gone;
     let_go(known->second, gone);
-    prefixes_.retract(gone, pod_);
     known->second.groups = 0;
   }
   if (blocks_held_ >= max_blocks_) return false;

@@ -68,7 +68,8 @@ class KvEventIndex {
   void remove(Rank& rank, const KvBlocksRemoved& event, KvBlockTally& tally);
   [[nodiscard]] std::optional<std::uint64_t> element_before(const Rank& rank,
                                                             const KvBlocksStored& event) const;
-  bool hold(Rank& rank, std::uint64_t block, std::uint64_t element, std::uint64_t group);
+  bool hold(Rank& rank, std::uint64_t block, std::uint64_t element, std::uint64_t group,
+            std::vector<std::uint64_t>& gone);
   // Drops the block's claim to its element; the element goes to `gone` with the last claim.
   void let_go(const Block& block, std::vector<std::uint64_t>& gone);
   void keep_removed(Rank& rank, std::uint64_t block);

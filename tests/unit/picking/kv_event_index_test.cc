@@ -174,6 +174,19 @@ TEST_F(KvEventIndexTest, TellsAnewWhatItHolds) {
   EXPECT_EQ(held(ids(0, 8)), 1U);
 }
 
+// No engine sends this, a broken one can.
+TEST_F(KvEventIndexTest, OfTwoPromptsUnderOneHashTheLaterIsHeld) {
+  apply(stored({11}, {}, ids(0, 4)));
+  apply(stored({11}, {}, ids(4, 4)));
+  EXPECT_EQ(held(ids(0, 4)), 0U);
+  EXPECT_EQ(held(ids(4, 4)), 1U);
+  apply(stored({12, 12}, {}, ids(20, 8)));
+  EXPECT_EQ(held(ids(20, 8)), 0U);
+  EXPECT_EQ(index_.blocks_held(), 2U);
+  index_.clear(0);
+  EXPECT_EQ(prefixes_.elements(), 0U);
+}
+
 // Some ranks of an engine: which prompts' blocks each holds, for which groups, in plain sets.
 class NaivePod {
  public:
