@@ -80,6 +80,10 @@ struct PodState {
   std::vector<std::string> resident_loras;  // loaded, idle ones too, where the engine tells
   int lora_slots_used = 0;                  // by loaded adapters; 0: unknown, or none
   int max_loras = 0;
+
+  [[nodiscard]] bool takes_requests() const {
+    return health == Health::kHealthy && unusable_because.empty();
+  }
 };
 
 struct PodEntry {

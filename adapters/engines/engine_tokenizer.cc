@@ -24,10 +24,13 @@ http::ClientLimits limits() {
   return limits;
 }
 
-http::Task<Ids> ask(http::Client* client, EngineAddress engine, http::ClientRequest request) {
+}  // namespace
+
+http::Task<Ids> ask_for_ids(http::Client* client, EngineAddress engine, http::ClientRequest request,
+                            Bytes limit) {
   auto exchange = co_await client->send(std::move(engine.host), engine.port, std::move(request));
   if (!exchange) co_return std::unexpected(std::move(exchange.error()));
-  const auto body = co_await (*exchange)->read_all(kLongestAnswer);
+  const auto body = co_await (*exchange)->read_all(limit);
   if (!body) co_return std::unexpected(body.error());
   if ((*exchange)->status() != 200) {
     co_return fail(ErrorCode::kUpstream, Stage::kRouter,
@@ -35,8 +38,6 @@ http::Task<Ids> ask(http::Client* client, EngineAddress engine, http::ClientRequ
   }
   co_return read_tokenize_answer(*body);
 }
-
-}  // namespace
 
 Result<std::vector<TokenId>> read_tokenize_answer(std::string_view body) {
   const Json answer = Json::parse(body, nullptr, false);
@@ -78,7 +79,7 @@ void EngineTokenizer::encode(std::string_view text, bool add_special, bool /*par
   request.body = R"({"model":)" + json_quote(model_) + R"(,"prompt":)" + json_quote(text) +
                  R"(,"add_special_tokens":)" + (add_special ? "true}" : "false}");
   boost::asio::co_spawn(
-      io_, ask(client_.get(), std::move(*engine), std::move(request)),
+      io_, ask_for_ids(client_.get(), std::move(*engine), std::move(request), kLongestAnswer),
       [done = std::move(done)](const std::exception_ptr& thrown, Ids ids) {
         if (thrown) {
           done(fail(ErrorCode::kInternal, Stage::kRouter, "an exception in the call of /tokenize"));

@@ -41,6 +41,13 @@ class EngineTokenizer final : public Tokenizer {
   std::unique_ptr<http::Client> client_;
 };
 
+// Sends a `POST /tokenize` and reads the ids of its answer, which may be `limit` long. Errors:
+// those of http::Client::send(); kUpstream for an answer without ids. `client` outlives the call.
+[[nodiscard]] http::Task<Result<std::vector<TokenId>>> ask_for_ids(http::Client* client,
+                                                                   EngineAddress engine,
+                                                                   http::ClientRequest request,
+                                                                   Bytes limit);
+
 // The ids in an engine's answer: {"tokens":[…],…}. Errors: kUpstream.
 [[nodiscard]] Result<std::vector<TokenId>> read_tokenize_answer(std::string_view body);
 

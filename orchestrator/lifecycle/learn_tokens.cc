@@ -16,23 +16,10 @@ constexpr std::size_t kLongestText = 1U << 20;
 
 using Ids = Result<std::vector<TokenId>>;
 
-Task<Ids> ask(http::Client* client, std::shared_ptr<const PodEntry> pod,
-              http::ClientRequest request) {
-  auto exchange = co_await client->send(pod->pod.host, pod->pod.port, std::move(request));
-  if (!exchange) co_return std::unexpected(std::move(exchange.error()));
-  const auto body = co_await (*exchange)->read_all(kLongestAnswer);
-  if (!body) co_return std::unexpected(body.error());
-  if ((*exchange)->status() != 200) {
-    co_return fail(ErrorCode::kUpstream, Stage::kRouter,
-                   "/tokenize answered " + std::to_string((*exchange)->status()), true);
-  }
-  co_return adapters::read_tokenize_answer(*body);
-}
-
 std::shared_ptr<const PodEntry> healthy_pod(const Snapshot& snapshot, std::uint64_t draw) {
   std::vector<const std::shared_ptr<const PodEntry>*> healthy;
   for (const auto& entry : snapshot.pods) {
-    if (entry->state.health == Health::kHealthy) healthy.push_back(&entry);
+    if (entry->state.takes_requests()) healthy.push_back(&entry);
   }
   return healthy.empty() ? nullptr : *healthy[draw % healthy.size()];
 }
@@ -70,7 +57,9 @@ void learn_tokens(ThreadContext& context, PoolContext& pool, const OpenAiRequest
   ++pool.open_lookups;
   ++context.open_lookups;
   asio::co_spawn(
-      context.io(), ask(pool.release_client.get(), pod, std::move(sent)),
+      context.io(),
+      adapters::ask_for_ids(pool.release_client.get(), {pod->pod.host, pod->pod.port},
+                            std::move(sent), kLongestAnswer),
       [&context, &pool, pod, block_tokens, text = wanted.blocks, salt = request.cache_salt,
        lora = wanted.lora](const std::exception_ptr& thrown, Ids ids) mutable {
         --pool.open_lookups;

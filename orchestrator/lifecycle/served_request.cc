@@ -314,8 +314,7 @@ void ServedRequest::release_blocks() {
 // A decode pod that did not fail this request, if there is one that fits the prefill pod.
 std::shared_ptr<const PodEntry> ServedRequest::releasing_pod() const {
   const auto fits = [this](const std::shared_ptr<const PodEntry>& entry) {
-    return can_decode(entry->pod.role) && entry->state.health == Health::kHealthy &&
-           entry->state.unusable_because.empty() &&
+    return can_decode(entry->pod.role) && entry->state.takes_requests() &&
            what_keeps_apart(plan_.prefill->pod.facts, entry->pod.facts) == Apart::kNothing &&
            std::ranges::find(wanted_.excluded_decode, entry->pod.name) ==
                wanted_.excluded_decode.end();

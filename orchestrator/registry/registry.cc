@@ -317,8 +317,7 @@ void PodRegistry::give_probe_back(Watch& watch) {
   if (watch.probe_answer.empty()) return;
   const auto& watches = pool_of(watch).watches;
   const auto decode = std::ranges::find_if(watches, [&watch](const WatchPtr& other) {
-    return other.get() != &watch && can_decode(other->pod.role) && other->health.usable() &&
-           other->identity.unusable_because().empty() &&
+    return other.get() != &watch && can_decode(other->pod.role) && other->takes_requests() &&
            what_keeps_apart(watch.pod.facts, other->pod.facts) == Apart::kNothing;
   });
   if (decode == watches.end()) return;

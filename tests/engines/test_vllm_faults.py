@@ -187,29 +187,27 @@ class Load:
         return statuses
 
 
-def test_prefill_server_is_killed_and_restarted_under_load(pair):
-    """Its requests are served by the decode server alone until it is back."""
+def restart_under_load(pair, server):
+    """Kills a server and starts it again while requests come; returns how they ended."""
     load = Load(pair)
     wait_until(lambda: pair.router_metric("baton_open_requests") > 0)
-    pair.prefill.kill()
-    wait_until(lambda: pair.pods()["prefill-0"]["health"] != "healthy", 30, "the router noticed")
-    pair.prefill.start()
-    pair.prefill.wait_ready()
-    wait_until(lambda: pair.pods()["prefill-0"]["health"] == "healthy", 30, "the router noticed")
-    statuses = load.end()
+    server.kill()
+    wait_until(lambda: pair.pods()[server.name]["health"] != "healthy", 30, "the router noticed")
+    server.start()
+    server.wait_ready()
+    wait_until(lambda: pair.pods()[server.name]["health"] == "healthy", 30, "the router noticed")
+    return load.end()
+
+
+def test_prefill_server_is_killed_and_restarted_under_load(pair):
+    """Its requests are served by the decode server alone until it is back."""
+    statuses = restart_under_load(pair, pair.prefill)
     assert statuses and all(status == 200 for status, _ in statuses), statuses
     check_split_again(pair)
 
 
 def test_decode_server_is_killed_and_restarted_under_load(pair):
     """There is no other: its requests fail with 503 and a reason, and nothing hangs."""
-    load = Load(pair)
-    wait_until(lambda: pair.router_metric("baton_open_requests") > 0)
-    pair.decode.kill()
-    wait_until(lambda: pair.pods()["decode-0"]["health"] != "healthy", 30, "the router noticed")
-    pair.decode.start()
-    pair.decode.wait_ready()
-    wait_until(lambda: pair.pods()["decode-0"]["health"] == "healthy", 30, "the router noticed")
-    statuses = load.end()
+    statuses = restart_under_load(pair, pair.decode)
     assert {status for status, _ in statuses} <= {200, 503}, statuses
     check_split_again(pair)

@@ -208,11 +208,19 @@ class System:
                  transport=None, pod_options=(), pool="", router="", loras=(), relay=()):
         """`pool` and `router` are further YAML of the pool and of the file's top level. `loras` are
         (name, file). Pods named in `relay` are reached by the router through a Relay."""
-        self.folder, self.model, self.split = pathlib.Path(folder), model, split
+        self._describe(folder, split, "baton-test", "baton", pool, router)
+        self.model, self.transport = model, transport
+        self.pod_options, self.loras = list(pod_options), list(loras)
+        self._make(prefill, decode, single, relay)
+
+    def _describe(self, folder, split, model_name, connector, pool, router):
+        self.folder, self.split = pathlib.Path(folder), split
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.model_name, self.connector = model_name, connector
         self.more_pool, self.more_router = pool, router
-        self.transport, self.pod_options, self.loras = transport, list(pod_options), list(loras)
-        self.model_name = "baton-test"
+        self.loras, self.pod_yaml = [], {}
+
+    def _make(self, prefill, decode, single, relay=()):
         self.pods, self.relays = {}, {}
         for index in range(prefill):
             self._add_pod(f"prefill-{index}", "prefill")
@@ -253,7 +261,8 @@ class System:
             for name in self.members:
                 if name.startswith(role):
                     at = self.relays[name].port if name in self.relays else self.pods[name].port
-                    lines.append(f'      - {{name: {name}, url: "http://127.0.0.1:{at}"}}')
+                    lines.append(f'      - {{name: {name}, url: "http://127.0.0.1:{at}"'
+                                 f'{self.pod_yaml.get(name, "")}}}')
             return "\n".join(lines)
 
         loras = "".join(f"      - {{name: {name}, path: {path}}}\n" for name, path in self.loras)
@@ -264,7 +273,7 @@ class System:
                 "pools:\n"
                 "  - name: test\n"
                 f"    model: {self.model_name}\n"
-                "    connector: baton\n"
+                f"    connector: {self.connector}\n"
                 f"    split: {self.split}\n"
                 "    health: {interval_seconds: 0.2, timeout_seconds: 1, failures: 2}\n"
                 f"{self.more_pool}"

@@ -9,102 +9,115 @@
 """
 
 import json
-import pathlib
+import socket
 
 import httpx
 from harness import BATON, LIMIT, Process, Server, System, free_port, wait_until
 
 
-class MockSystem:
-    def __init__(self, folder, prefill=1, decode=1, connector="vllm-nixl", engine=None,
-                 mock_options=(), pod_options=None, pool="", router="", split="always",
-                 model="mock-model", pod_yaml=None):
+PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
+TOOLS = [{"type": "function", "function": {
+    "name": "weather", "parameters": {"type": "object", "properties": {
+        "city": {"type": "string"}, "days": {"type": "integer"}}}}}]
+
+
+def completion(**more):
+    return {"model": "mock-model", "prompt": PROMPT, "max_tokens": 12, "temperature": 0, **more}
+
+
+def chat(text=PROMPT, **more):
+    return {"model": "mock-model", "messages": [{"role": "system", "content": "Be brief."},
+                                                {"role": "user", "content": text}],
+            "max_tokens": 12, "temperature": 0, **more}
+
+
+# What every engine is asked, by name: path and body.
+SHAPES = {
+    "completion": ("/v1/completions", completion()),
+    "token ids": ("/v1/completions", completion(prompt=list(range(300, 420)))),
+    "min_tokens": ("/v1/completions", completion(min_tokens=5)),
+    "stop": ("/v1/completions", completion(stop=["a"])),
+    "logprobs": ("/v1/completions", completion(logprobs=3)),
+    "seed": ("/v1/completions", completion(temperature=0.8, seed=7)),
+    "chat": ("/v1/chat/completions", chat()),
+    "chat logprobs": ("/v1/chat/completions", chat(logprobs=True, top_logprobs=2)),
+    "tools": ("/v1/chat/completions", chat(tools=TOOLS, tool_choice="required", max_tokens=200)),
+    "json_schema": ("/v1/chat/completions", chat(max_tokens=200, response_format={
+        "type": "json_schema", "json_schema": {"name": "s", "schema": {
+            "type": "object", "properties": {"n": {"type": "integer"}}}}})),
+}
+
+
+def choices(answer):
+    """Without what is said of the hand-off, and the drawn ids of tool calls."""
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["choices"]
+    for choice in found:
+        choice.pop("disaggregated_params", None)
+        for call in choice.get("message", {}).get("tool_calls") or []:
+            call.pop("id")
+    return found
+
+
+def told_by(events):
+    """What a stream with its usage says: text and reasons by choice, the end, the tokens."""
+    text, reasons = {}, {}
+    for event in events[:-1]:
+        for choice in event["choices"]:
+            delta = choice.get("delta", {})
+            part = choice.get("text") or delta.get("content") or "".join(
+                call["function"].get("arguments", "") for call in delta.get("tool_calls") or [])
+            text[choice["index"]] = text.get(choice["index"], "") + part
+            if choice.get("finish_reason"):
+                reasons[choice["index"]] = choice["finish_reason"]
+    usage = events[-2]["usage"]
+    return text, reasons, events[-1], usage["prompt_tokens"], usage["completion_tokens"]
+
+
+def send_unread(system, body):
+    """The socket of a client that has asked for a completion and may leave."""
+    client = socket.create_connection(("127.0.0.1", system.router.port))
+    content = json.dumps(body).encode()
+    client.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+                   b"\r\ncontent-length: %d\r\n\r\n" % len(content) + content)
+    return client
+
+
+def check_a_leg_that_fails_once_is_done_again(system, leg, fault):
+    system.faults(f"{leg}-0", f"{fault}@{leg}:1")
+    for number in range(30):
+        body = completion(prompt=f"{number}: {PROMPT}")  # no pod has seen its beginning
+        expected = choices(system.post("/v1/completions", body, pod="single"))
+        assert choices(system.post("/v1/completions", body)) == expected
+        if any(r["outcome"] == fault.partition("=")[0] for r in system.requests(f"{leg}-0")):
+            break
+    else:
+        raise AssertionError("the fault never happened")
+    system.check_clean()
+
+
+class MockSystem(System):
+    def __init__(self, folder, prefill=1, decode=1, connector="vllm-nixl", mock_options=(),
+                 pod_options=None, pool="", router="", split="always", model="mock-model",
+                 pod_yaml=None):
         """`mock_options` are flags of every mock, `pod_options` of one, by its name; `pod_yaml` is
         what the router's configuration says of one beside its name and URL."""
-        self.folder = pathlib.Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.connector, self.engine = connector, engine or connector
+        self._describe(folder, split, model, connector, pool, router)
         self.mock_options, self.pod_options = list(mock_options), pod_options or {}
-        self.more_pool, self.more_router, self.split = pool, router, split
-        self.model_name, self.pod_yaml = model, pod_yaml or {}
-        self.pods = {}
-        for index in range(prefill):
-            self._add(f"prefill-{index}", "prefill")
-        for index in range(decode):
-            self._add(f"decode-{index}", "decode")
-        self.members = list(self.pods)
-        self._add("single", "both")
-        self.admin_port = free_port()
-        self.router = self._router()
-        self.url = self.router.url
-        self.admin_url = f"http://127.0.0.1:{self.admin_port}"
+        self.pod_yaml = pod_yaml or {}
+        self._make(prefill, decode, single=True)
 
-    def _add(self, name, role):
+    def _add_pod(self, name, role):
         port = free_port()
-        arguments = [BATON, "mock", "--engine", self.engine, "--role", role, "--model",
+        arguments = [BATON, "mock", "--engine", self.connector, "--role", role, "--model",
                      self.model_name, "--listen", f"127.0.0.1:{port}", "--side-channel",
                      f"127.0.0.1:{free_port()}", *self.mock_options,
                      *self.pod_options.get(name, ())]
         process = Process(name, arguments, self.folder / f"{name}.log")
         self.pods[name] = Server(process, port, port, "/health")
 
-    def _router(self):
-        port = free_port()
-        path = self.folder / "baton.yaml"
-
-        def listed(role):
-            return "\n".join(f'      - {{name: {n}, url: "{self.pods[n].url}"'
-                             f'{self.pod_yaml.get(n, "")}}}'
-                             for n in self.members if n.startswith(role))
-
-        path.write_text(f"listen: 127.0.0.1:{port}\n"
-                        f"admin: {{listen: 127.0.0.1:{self.admin_port}}}\n"
-                        "expose_plan: true\n"
-                        f"{self.more_router}"
-                        "pools:\n"
-                        "  - name: test\n"
-                        f"    model: {self.model_name}\n"
-                        f"    connector: {self.connector}\n"
-                        f"    split: {self.split}\n"
-                        "    health: {interval_seconds: 0.2, timeout_seconds: 1, failures: 2}\n"
-                        f"{self.more_pool}"
-                        f"    prefill:\n{listed('prefill')}\n"
-                        f"    decode:\n{listed('decode')}\n")
-        process = Process("router", [BATON, "serve", "--config", path], self.folder / "router.log")
-        return Server(process, port, self.admin_port, "/readyz")
-
-    def __enter__(self):
-        System.of_this_test.append(self)
-        try:
-            for pod in self.pods.values():
-                pod.start()
-            for pod in self.pods.values():
-                pod.wait_ready()
-            self.router.start()
-            self.router.wait_ready()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        for server in [self.router, *self.pods.values()]:
-            server.process.kill()
-
-    def logs(self):
-        servers = [self.router, *self.pods.values()]
-        return "\n\n".join(f"--- {s.name} ---\n{s.process.tail()}" for s in servers)
-
-    # Clients
-
     def base(self, pod=None):
         return self.pods[pod].url if pod else self.url
-
-    def post(self, path, body, pod=None, headers=None, timeout=60):
-        return httpx.post(self.base(pod) + path, json=body, headers=headers, timeout=timeout)
 
     def events(self, path, body, pod=None):
         """The data of a stream's events, parsed; [DONE] as a text."""
@@ -123,6 +136,15 @@ class MockSystem:
 
     def requests(self, pod):
         return self.get(pod, "/debug/requests")
+
+    def legs(self):
+        """What the mocks were sent, by leg, in order of arrival."""
+        found = {"prefill": [], "decode": [], "plain": []}
+        records = [{**record, "pod": name} for name in self.members
+                   for record in self.requests(name)]
+        for record in sorted(records, key=lambda record: record["arrived"]):
+            found[record["leg"]].append(record)
+        return found
 
     def faults(self, pod, faults):
         answer = self.post("/debug/faults", {"faults": faults}, pod=pod)
@@ -152,10 +174,3 @@ class MockSystem:
 
     def check_clean(self):
         wait_until(lambda: not self.left(), what=f"nothing is left: {self.left()}")
-
-    def router_metrics(self):
-        return System.router_metrics(self)
-
-    def restart(self, name):
-        self.pods[name].start()
-        self.pods[name].wait_ready()

@@ -1,20 +1,13 @@
 """The router before mock pods in SGLang's dress: the same answers as one server's, both legs in one
 room, and nobody left waiting when one of them fails or its client leaves."""
 
-import json
-import socket
 import time
 
 import pytest
 from harness import wait_until
-from mocks import MockSystem
+from mocks import (PROMPT, SHAPES, MockSystem, chat, check_a_leg_that_fails_once_is_done_again,
+                   choices, completion, send_unread, told_by)
 from test_faults import Background
-
-PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
-TOOLS = [{"type": "function", "function": {
-    "name": "weather", "parameters": {"type": "object", "properties": {
-        "city": {"type": "string"}, "days": {"type": "integer"}}}}}]
-
 
 class SglangSystem(MockSystem):
     def __init__(self, folder, **options):
@@ -30,12 +23,6 @@ class SglangSystem(MockSystem):
                 if ledger[figure]:
                     found[f"{name} {figure}"] = ledger[figure]
         return found
-
-    def legs(self):
-        """What the mocks were sent, by leg, in order of arrival."""
-        records = [record for name in self.members for record in self.requests(name)]
-        records.sort(key=lambda record: record["arrived"])
-        return {leg: [r for r in records if r["leg"] == leg] for leg in ("prefill", "decode")}
 
 
 # A leg that waits in vain would do so for a minute.
@@ -66,42 +53,12 @@ def slow(tmp_path):
         yield system
 
 
-def completion(**more):
-    return {"model": "mock-model", "prompt": PROMPT, "max_tokens": 12, "temperature": 0, **more}
-
-
-def chat(text=PROMPT, **more):
-    return {"model": "mock-model", "messages": [{"role": "system", "content": "Be brief."},
-                                                {"role": "user", "content": text}],
-            "max_tokens": 12, "temperature": 0, **more}
-
-
-def choices(answer):
-    assert answer.status_code == 200, answer.text
-    found = answer.json()["choices"]
-    for choice in found:
-        for call in choice.get("message", {}).get("tool_calls") or []:
-            call.pop("id")
-    return found
-
-
 SHAPES = {
-    "completion": ("/v1/completions", completion()),
-    "token ids": ("/v1/completions", completion(prompt=list(range(300, 420)))),
-    "min_tokens": ("/v1/completions", completion(min_tokens=5)),
-    "stop": ("/v1/completions", completion(stop=["a"])),
-    "logprobs": ("/v1/completions", completion(logprobs=3)),
-    "seed": ("/v1/completions", completion(temperature=0.8, seed=7)),
+    **SHAPES,
     "one token": ("/v1/completions", completion(max_tokens=1)),
     "batch": ("/v1/completions", completion(prompt=[PROMPT, "Of the land.", "Of the sky."])),
     "batch of ids": ("/v1/completions", completion(prompt=[[301, 302], [303, 304, 305]])),
-    "chat": ("/v1/chat/completions", chat()),
     "chat max_completion_tokens": ("/v1/chat/completions", chat(max_completion_tokens=9)),
-    "chat logprobs": ("/v1/chat/completions", chat(logprobs=True, top_logprobs=2)),
-    "tools": ("/v1/chat/completions", chat(tools=TOOLS, tool_choice="required", max_tokens=200)),
-    "json_schema": ("/v1/chat/completions", chat(max_tokens=200, response_format={
-        "type": "json_schema", "json_schema": {"name": "s", "schema": {
-            "type": "object", "properties": {"n": {"type": "integer"}}}}})),
     "unknown fields": ("/v1/completions", completion(a_new_field={"deep": [1, 2 ** 62]})),
 }
 
@@ -115,7 +72,7 @@ def test_a_split_answer_is_that_of_one_server(system, shape):
     for figure in ("prompt_tokens", "completion_tokens"):
         assert got.json()["usage"][figure] == alone.json()["usage"][figure]
     legs = system.legs()
-    assert [len(legs[leg]) for leg in ("prefill", "decode")] == [1, 1]
+    assert [len(legs[leg]) for leg in ("prefill", "decode", "plain")] == [1, 1, 0]
     system.check_clean()
 
 
@@ -123,22 +80,7 @@ def test_a_split_answer_is_that_of_one_server(system, shape):
 def test_a_split_stream_is_that_of_one_server(system, shape):
     path, body = SHAPES[shape]
     body = {**body, "stream_options": {"include_usage": True}}
-
-    def comparable(events):
-        text, reasons = {}, {}
-        for event in events[:-1]:
-            for choice in event["choices"]:
-                part = choice.get("text") or choice.get("delta", {}).get("content") or "".join(
-                    call["function"].get("arguments", "")
-                    for call in choice.get("delta", {}).get("tool_calls", []))
-                text[choice["index"]] = text.get(choice["index"], "") + part
-                if choice["finish_reason"]:
-                    reasons[choice["index"]] = choice["finish_reason"]
-        usage = events[-2]["usage"]
-        return text, reasons, events[-1], usage["prompt_tokens"], usage["completion_tokens"]
-
-    assert comparable(system.events(path, body)) == comparable(
-        system.events(path, body, pod="single"))
+    assert told_by(system.events(path, body)) == told_by(system.events(path, body, pod="single"))
     system.check_clean()
 
 
@@ -174,7 +116,7 @@ def test_several_answers_to_a_prompt_are_refused_and_reach_no_pod(system):
     answer = system.post("/v1/completions", completion(n=2))
     assert answer.status_code >= 400
     assert "n > 1" in answer.text
-    assert system.legs() == {"prefill": [], "decode": []}
+    assert system.legs() == {"prefill": [], "decode": [], "plain": []}
 
 
 def test_a_prefill_that_fails_cancels_decode_at_once(system):
@@ -202,16 +144,7 @@ def test_a_refusal_of_the_engine_is_the_answer(system):
                                        "error_in_200", "half_close")),
     *(("decode", fault) for fault in ("status=503", "reset", "nothing", "garbage"))])
 def test_a_leg_that_fails_once_is_done_again(system, leg, fault):
-    system.faults(f"{leg}-0", f"{fault}@{leg}:1")
-    for number in range(30):
-        body = completion(prompt=f"{number}: {PROMPT}")  # no pod has seen its beginning
-        expected = choices(system.post("/v1/completions", body, pod="single"))
-        assert choices(system.post("/v1/completions", body)) == expected
-        if any(r["outcome"] == fault.partition("=")[0] for r in system.requests(f"{leg}-0")):
-            break
-    else:
-        pytest.fail("the fault never happened")
-    system.check_clean()
+    check_a_leg_that_fails_once_is_done_again(system, leg, fault)
 
 
 def test_a_prefill_pod_that_dies_is_replaced(slow):
@@ -227,10 +160,7 @@ def test_a_prefill_pod_that_dies_is_replaced(slow):
 
 
 def test_a_client_that_leaves_frees_both_legs(slow):
-    with socket.create_connection(("127.0.0.1", slow.router.port)) as client:
-        content = json.dumps(completion()).encode()
-        client.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
-                       b"\r\ncontent-length: %d\r\n\r\n" % len(content) + content)
+    with send_unread(slow, completion()):
         wait_until(lambda: slow.ledger("decode-0")["waiting_for_kv"] == 1,
                    what="the decode leg waits")
     slow.check_clean()

@@ -2,32 +2,16 @@
 first, and answers that end with the context leg."""
 
 import json
-import socket
 
 import pytest
 from harness import wait_until
-from mocks import MockSystem
-
-PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
-TOOLS = [{"type": "function", "function": {
-    "name": "weather", "parameters": {"type": "object", "properties": {
-        "city": {"type": "string"}, "days": {"type": "integer"}}}}}]
-
-
-class TrtllmSystem(MockSystem):
-    def __init__(self, folder, **options):
-        super().__init__(folder, connector="trtllm", **options)
-
-    def legs(self):
-        """What the mocks were sent, by leg."""
-        records = [record for name in self.members for record in self.requests(name)]
-        return {leg: [r for r in records if r["leg"] == leg]
-                for leg in ("prefill", "decode", "plain")}
-
+from mocks import (PROMPT, SHAPES, MockSystem, chat, check_a_leg_that_fails_once_is_done_again,
+                   choices, completion, send_unread, told_by)
 
 @pytest.fixture(scope="module")
 def mocks(tmp_path_factory):
-    with TrtllmSystem(tmp_path_factory.mktemp("trtllm"), prefill=2, decode=2, mock_options=[
+    with MockSystem(tmp_path_factory.mktemp("trtllm"), prefill=2, decode=2,
+                    connector="trtllm", mock_options=[
             "--latency-profile", "prefill_ms=2,step_ms=1,transfer_ms=1",
             "--lease-seconds", "3"]) as system:
         yield system
@@ -40,43 +24,11 @@ def system(mocks):
     mocks.forget()
 
 
-def completion(**more):
-    return {"model": "mock-model", "prompt": PROMPT, "max_tokens": 12, "temperature": 0, **more}
-
-
-def chat(text=PROMPT, **more):
-    return {"model": "mock-model", "messages": [{"role": "system", "content": "Be brief."},
-                                                {"role": "user", "content": text}],
-            "max_tokens": 12, "temperature": 0, **more}
-
-
-def choices(answer):
-    """Without what is said of the hand-off."""
-    assert answer.status_code == 200, answer.text
-    found = answer.json()["choices"]
-    for choice in found:
-        choice.pop("disaggregated_params", None)
-        for call in choice.get("message", {}).get("tool_calls") or []:
-            call.pop("id")
-    return found
-
-
 SHAPES = {
-    "completion": ("/v1/completions", completion()),
-    "token ids": ("/v1/completions", completion(prompt=list(range(300, 420)))),
-    "min_tokens": ("/v1/completions", completion(min_tokens=5)),
-    "stop": ("/v1/completions", completion(stop=["a"])),
-    "logprobs": ("/v1/completions", completion(logprobs=3)),
-    "seed": ("/v1/completions", completion(temperature=0.8, seed=7)),
+    **SHAPES,
     "one token": ("/v1/completions", completion(max_tokens=1)),
-    "chat": ("/v1/chat/completions", chat()),
     "chat max_completion_tokens": ("/v1/chat/completions", {
         **{k: v for k, v in chat().items() if k != "max_tokens"}, "max_completion_tokens": 9}),
-    "chat logprobs": ("/v1/chat/completions", chat(logprobs=True, top_logprobs=2)),
-    "tools": ("/v1/chat/completions", chat(tools=TOOLS, tool_choice="required", max_tokens=200)),
-    "json_schema": ("/v1/chat/completions", chat(max_tokens=200, response_format={
-        "type": "json_schema", "json_schema": {"name": "s", "schema": {
-            "type": "object", "properties": {"n": {"type": "integer"}}}}})),
 }
 
 
@@ -97,23 +49,8 @@ def test_a_split_answer_is_that_of_one_server(system, shape):
 def test_a_split_stream_is_that_of_one_server(system, shape):
     path, body = SHAPES[shape]
     body = {**body, "stream_options": {"include_usage": True}}
-    assert text_of(system.events(path, body)) == text_of(system.events(path, body, pod="single"))
+    assert told_by(system.events(path, body)) == told_by(system.events(path, body, pod="single"))
     system.check_clean()
-
-
-def text_of(events):
-    """A stream's text, reasons and usage, by choice."""
-    text, reasons = {}, {}
-    for event in events[:-1]:
-        for choice in event["choices"]:
-            delta = choice.get("delta", {})
-            part = choice.get("text") or delta.get("content") or "".join(
-                call["function"].get("arguments", "") for call in delta.get("tool_calls") or [])
-            text[choice["index"]] = text.get(choice["index"], "") + part
-            if choice.get("finish_reason"):
-                reasons[choice["index"]] = choice["finish_reason"]
-    usage = events[-2]["usage"]
-    return text, reasons, events[-1], usage["prompt_tokens"], usage["completion_tokens"]
 
 
 def test_the_generation_server_gets_what_the_context_server_said(system):
@@ -140,7 +77,7 @@ def test_an_answer_that_ends_with_the_context_leg(system, path, body, stream):
     if stream:
         body["stream_options"] = {"include_usage": True}
         got = system.events(path, body)
-        assert text_of(got) == text_of(system.events(path, body, pod="single"))
+        assert told_by(got) == told_by(system.events(path, body, pod="single"))
     else:
         got = system.post(path, body)
         assert choices(got) == choices(system.post(path, body, pod="single"))
@@ -171,16 +108,7 @@ def test_an_unknown_member_is_refused_by_the_engine(system):
 @pytest.mark.parametrize("leg", ["prefill", "decode"])
 @pytest.mark.parametrize("fault", ["status=503", "reset", "nothing", "garbage"])
 def test_a_leg_that_fails_once_is_done_again(system, leg, fault):
-    system.faults(f"{leg}-0", f"{fault}@{leg}:1")
-    for number in range(30):
-        body = completion(prompt=f"{number}: {PROMPT}")  # no pod has seen its beginning
-        expected = choices(system.post("/v1/completions", body, pod="single"))
-        assert choices(system.post("/v1/completions", body)) == expected
-        if any(r["outcome"] == fault.partition("=")[0] for r in system.requests(f"{leg}-0")):
-            break
-    else:
-        pytest.fail("the fault never happened")
-    system.check_clean()
+    check_a_leg_that_fails_once_is_done_again(system, leg, fault)
 
 
 @pytest.mark.parametrize("fault", ["version_mismatch:1", "absent_params:1"])
@@ -195,9 +123,6 @@ def test_a_hand_off_that_fails_never_reaches_the_client(system, fault):
 def test_a_client_that_leaves_pins_nothing_beyond_the_timeout(system):
     for name in ("decode-0", "decode-1"):
         system.faults(name, "hang@decode")
-    with socket.create_connection(("127.0.0.1", system.router.port)) as client:
-        content = json.dumps(completion()).encode()
-        client.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
-                       b"\r\ncontent-length: %d\r\n\r\n" % len(content) + content)
+    with send_unread(system, completion()):
         wait_until(lambda: system.legs()["decode"], what="the generation server has the request")
     system.check_clean()

@@ -5,7 +5,6 @@ import json
 import pathlib
 import re
 import signal
-import socket
 import sys
 import threading
 
@@ -13,7 +12,8 @@ import httpx
 import openai
 import pytest
 from harness import free_port, run_baton, wait_until
-from mocks import MockSystem
+from mocks import (PROMPT, SHAPES, TOOLS, MockSystem, chat, choices, completion, send_unread,
+                   told_by)
 
 ENGINES = pathlib.Path(__file__).parents[1] / "engines"
 sys.path.append(str(ENGINES))
@@ -21,12 +21,6 @@ sys.path.append(str(ENGINES))
 from record_wrong_requests import record_all  # noqa: E402  (needs the path above)
 
 RECORD = ENGINES / "vllm_wrong_requests.json"
-PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
-TOOLS = [{"type": "function", "function": {
-    "name": "weather", "parameters": {"type": "object", "properties": {
-        "city": {"type": "string"}, "days": {"type": "integer"}}}}}]
-
-
 @pytest.fixture(scope="module")
 def mocks(tmp_path_factory):
     with MockSystem(tmp_path_factory.mktemp("mocks"), prefill=2, decode=2, mock_options=[
@@ -42,51 +36,12 @@ def system(mocks):
     mocks.forget()
 
 
-def completion(**more):
-    return {"model": "mock-model", "prompt": PROMPT, "max_tokens": 12, "temperature": 0, **more}
-
-
-def chat(text=PROMPT, **more):
-    return {"model": "mock-model", "messages": [{"role": "system", "content": "Be brief."},
-                                                {"role": "user", "content": text}],
-            "max_tokens": 12, "temperature": 0, **more}
-
-
-def choices(answer):
-    assert answer.status_code == 200, answer.text
-    found = answer.json()["choices"]
-    for choice in found:
-        for call in choice.get("message", {}).get("tool_calls") or []:
-            call.pop("id")
-    return found
-
-
-def split_requests(system):
-    """Requests of each leg that the mocks were sent, by leg."""
-    found = {"prefill": [], "decode": [], "plain": []}
-    for name in system.members:
-        for record in system.requests(name):
-            found[record["leg"]].append({**record, "pod": name})
-    return found
-
-
 SHAPES = {
-    "completion": ("/v1/completions", completion()),
-    "token ids": ("/v1/completions", completion(prompt=list(range(300, 420)))),
-    "min_tokens": ("/v1/completions", completion(min_tokens=5)),
-    "stop": ("/v1/completions", completion(stop=["a"])),
-    "logprobs": ("/v1/completions", completion(logprobs=3)),
-    "seed": ("/v1/completions", completion(temperature=0.8, seed=7)),
+    **SHAPES,
     "return_token_ids": ("/v1/completions", completion(return_token_ids=True)),
-    "chat": ("/v1/chat/completions", chat()),
     "chat max_completion_tokens": ("/v1/chat/completions", chat(max_completion_tokens=9)),
-    "chat logprobs": ("/v1/chat/completions", chat(logprobs=True, top_logprobs=2)),
-    "tools": ("/v1/chat/completions", chat(tools=TOOLS, tool_choice="required", max_tokens=200)),
     "named tool": ("/v1/chat/completions", chat(tools=TOOLS, max_tokens=200, tool_choice={
         "type": "function", "function": {"name": "weather"}})),
-    "json_schema": ("/v1/chat/completions", chat(max_tokens=200, response_format={
-        "type": "json_schema", "json_schema": {"name": "s", "schema": {
-            "type": "object", "properties": {"n": {"type": "integer"}}}}})),
     "unknown fields": ("/v1/completions", completion(a_new_field={"deep": [1, 2 ** 62]})),
 }
 
@@ -97,7 +52,7 @@ def test_a_split_answer_is_that_of_one_server(system, shape):
     got = system.post(path, body)
     assert choices(got) == choices(system.post(path, body, pod="single"))
     assert got.headers["x-baton-prefill"].startswith("prefill")
-    legs = split_requests(system)
+    legs = system.legs()
     assert [len(legs[leg]) for leg in ("prefill", "decode", "plain")] == [1, 1, 0]
     system.check_clean()
 
@@ -106,20 +61,7 @@ def test_a_split_answer_is_that_of_one_server(system, shape):
 def test_a_split_stream_is_that_of_one_server(system, shape):
     path, body = SHAPES[shape]
     body = {**body, "stream_options": {"include_usage": True}}
-
-    def comparable(events):
-        text = {}
-        for event in events[:-1]:
-            for choice in event["choices"]:
-                part = choice.get("text") or choice.get("delta", {}).get("content") or "".join(
-                    call["function"].get("arguments", "")
-                    for call in choice.get("delta", {}).get("tool_calls", []))
-                text[choice["index"]] = text.get(choice["index"], "") + part
-        usage = events[-2]["usage"]
-        return text, events[-1], usage["prompt_tokens"], usage["completion_tokens"]
-
-    assert comparable(system.events(path, body)) == comparable(
-        system.events(path, body, pod="single"))
+    assert told_by(system.events(path, body)) == told_by(system.events(path, body, pod="single"))
     system.check_clean()
 
 
@@ -127,7 +69,7 @@ def test_both_legs_are_what_vllm_wants(system):
     body = completion(stream=True, stream_options={"include_usage": True}, min_tokens=4,
                       priority=0, user="u")
     system.events("/v1/completions", body)
-    legs = split_requests(system)
+    legs = system.legs()
     prefill, decode = legs["prefill"][0], legs["decode"][0]
     assert prefill["body"]["max_tokens"] == 1
     assert not prefill["body"].get("stream") and "stream_options" not in prefill["body"]
@@ -146,7 +88,7 @@ def test_what_cannot_be_split_is_answered_by_one_pod(system, body):
     got = system.post("/v1/completions", body)
     assert choices(got) == choices(system.post("/v1/completions", body, pod="single"))
     assert "x-baton-prefill" not in got.headers
-    legs = split_requests(system)
+    legs = system.legs()
     assert [len(legs[leg]) for leg in ("prefill", "decode", "plain")] == [0, 0, 1]
     system.check_clean()
 
@@ -283,11 +225,7 @@ def test_a_stream_that_breaks_ends_with_an_error_event(system):
 # Clients that leave
 
 def leave(system, body, when):
-    content = json.dumps(body).encode()
-    head = (f"POST /v1/completions HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(content)}\r\n\r\n").encode()
-    with socket.create_connection(("127.0.0.1", system.router.port)) as connection:
-        connection.sendall(head + content)
+    with send_unread(system, body) as connection:
         when(connection)
 
 

@@ -2,10 +2,7 @@
 
 import pytest
 from harness import wait_until
-from mocks import MockSystem
-
-PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
-
+from mocks import MockSystem, chat, choices, completion, told_by
 
 @pytest.fixture(scope="module")
 def mocks(tmp_path_factory):
@@ -27,21 +24,15 @@ def registered(system):
     return sum(system.ledger(name)["registered"] for name in system.members)
 
 
-BODIES = {
-    "/v1/completions": {"model": "mock-model", "prompt": PROMPT, "max_tokens": 12,
-                        "temperature": 0},
-    "/v1/chat/completions": {"model": "mock-model", "max_tokens": 12, "temperature": 0,
-                             "messages": [{"role": "user", "content": PROMPT}]},
-}
+BODIES = {"/v1/completions": completion(), "/v1/chat/completions": chat()}
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_a_split_answer_is_that_of_one_server(system, path):
     got = system.post(path, BODIES[path])
     alone = system.post(path, BODIES[path], pod="single")
-    assert got.status_code == 200, got.text
-    assert got.json()["choices"] == alone.json()["choices"]
-    legs = {r["leg"]: r for name in system.members for r in system.requests(name)}
+    assert choices(got) == choices(alone)
+    legs = {leg: records[0] for leg, records in system.legs().items() if records}
     told = legs["decode"]["body"]["kv_transfer_params"]
     assert told["remote_engine_id"] and "remote_block_ids" not in told
     assert legs["decode"]["headers"]["x-request-id"] == legs["prefill"]["headers"]["x-request-id"]
@@ -50,12 +41,8 @@ def test_a_split_answer_is_that_of_one_server(system, path):
 
 @pytest.mark.parametrize("path", BODIES)
 def test_a_split_stream_is_that_of_one_server(system, path):
-    def text(events):
-        return "".join(c.get("text") or c.get("delta", {}).get("content") or ""
-                       for event in events[:-1] for c in event["choices"])
-
-    assert text(system.events(path, BODIES[path])) == text(
-        system.events(path, BODIES[path], pod="single"))
+    body = {**BODIES[path], "stream_options": {"include_usage": True}}
+    assert told_by(system.events(path, body)) == told_by(system.events(path, body, pod="single"))
     system.check_clean()
 
 
@@ -64,6 +51,6 @@ def test_a_prefill_that_fails_cancels_decode_at_once(system):
         system.faults(name, "status=500@prefill")
     body = BODIES["/v1/completions"]
     got = system.post("/v1/completions", body)  # by a decode pod alone
-    assert got.json()["choices"] == system.post("/v1/completions", body, pod="single").json()["choices"]
+    assert choices(got) == choices(system.post("/v1/completions", body, pod="single"))
     wait_until(lambda: registered(system) == 0, what="no decode leg waits for a push")
     system.check_clean()

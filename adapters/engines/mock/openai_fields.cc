@@ -131,6 +131,17 @@ std::int64_t integer_of(const Json& body, const char* name, std::int64_t otherwi
   return static_cast<std::int64_t>(std::clamp(value->get<double>(), -kLimit, kLimit));
 }
 
+std::vector<TokenId> token_ids_of(const Json& list) {
+  std::vector<TokenId> ids;
+  ids.reserve(list.size());
+  for (const Json& id : list) {
+    const std::int64_t value =
+        id.is_string() ? std::stoll(id.get<std::string>()) : id.get<std::int64_t>();
+    ids.push_back(static_cast<TokenId>(std::min<std::int64_t>(value, INT32_MAX)));
+  }
+  return ids;
+}
+
 std::string text_of(const Json& body, const char* name) {
   const Json* value = member(body, name);
   return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "adapters/engines/mock/generation.h"
 #include "adapters/engines/mock/json.h"
@@ -24,6 +25,9 @@ void read_shape(const Json& body, Generation& into);
 // The value of a numeric member; `otherwise` where it is absent or null.
 [[nodiscard]] double number_of(const Json& body, const char* name, double otherwise);
 [[nodiscard]] std::int64_t integer_of(const Json& body, const char* name, std::int64_t otherwise);
+// Token ids from a list of numbers, which may come as text where the engine takes them so; too
+// large ones become the largest.
+[[nodiscard]] std::vector<TokenId> token_ids_of(const Json& list);
 [[nodiscard]] std::string text_of(const Json& body, const char* name);
 
 }  // namespace baton::adapters::mock

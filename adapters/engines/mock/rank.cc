@@ -69,4 +69,20 @@ void Rank::run() {
   schedule();
 }
 
+RankTotals totals_of(std::span<const std::shared_ptr<Rank>> ranks) {
+  RankTotals all;
+  for (const auto& rank : ranks) {
+    const engine_model::Engine& engine = rank->engine();
+    const auto load = engine.load();
+    all.running += load.running;
+    all.waiting += load.waiting;
+    all.deferred += load.deferred;
+    all.used_blocks += engine.pool().used_blocks();
+    all.blocks += engine.pool().size();
+    all.prefix_queries += static_cast<double>(engine.counts().prefix_queries);
+    all.prefix_hits += static_cast<double>(engine.counts().prefix_hits);
+  }
+  return all;
+}
+
 }  // namespace baton::adapters::mock

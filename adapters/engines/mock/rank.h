@@ -2,6 +2,8 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -47,5 +49,21 @@ class Rank {
   std::unordered_map<engine_model::SequenceId, SequenceListener*> listeners_;
   std::vector<engine_model::EngineEvent> events_;
 };
+
+// What the ranks of a pod do and hold together, in requests, blocks and tokens.
+struct RankTotals {
+  double running = 0;
+  double waiting = 0;   // with those that are deferred
+  double deferred = 0;  // wait for KV
+  double used_blocks = 0;
+  double blocks = 0;
+  double prefix_queries = 0;
+  double prefix_hits = 0;
+  [[nodiscard]] double hit_rate() const {
+    return prefix_queries > 0 ? prefix_hits / prefix_queries : 0;
+  }
+  [[nodiscard]] double utilization() const { return used_blocks / blocks; }
+};
+[[nodiscard]] RankTotals totals_of(std::span<const std::shared_ptr<Rank>> ranks);
 
 }  // namespace baton::adapters::mock

@@ -2,16 +2,14 @@
 
 #include <fmt/format.h>
 
+#include "adapters/engines/mock/openai_answers.h"
 #include "adapters/engines/mock/openai_fields.h"
-#include "adapters/engines/mock/openai_logprobs.h"
 #include "core/prompt_blocks.h"
 
 namespace baton::adapters::mock::sglang {
 namespace {
 
 using engine_model::Finish;
-
-std::string sse(const Json& event) { return "data: " + dump(event) + "\n\n"; }
 
 Json finish_reason(const Choice& choice, bool calls) {
   if (!choice.finish) return nullptr;
@@ -27,16 +25,6 @@ Json finish_reason(const Choice& choice, bool calls) {
 Json matched_stop(const Choice& choice) {
   if (choice.finish != Finish::kStop) return nullptr;
   return choice.stop_reason.is_null() ? Json(MockTokenizer::kEnd) : choice.stop_reason;
-}
-
-Json head(const Work& work, bool stream) {
-  const bool chat = work.wanted.api == Api::kChat;
-  return {{"id", work.wanted.id},
-          {"object", !chat    ? "text_completion"
-                     : stream ? "chat.completion.chunk"
-                              : "chat.completion"},
-          {"created", unix_seconds()},
-          {"model", work.wanted.model}};
 }
 
 // function_call/core_types.py: ids are drawn there; here they are made from the answer's.
@@ -84,7 +72,7 @@ Json completion_choice(const Work& work, std::size_t index) {
 
 // sse_utils.py, StreamChunk and StreamDelta: what is not set is not sent, but for the reasoning.
 Json chat_chunk(const Work& work, std::size_t index, Json delta, Json logprobs = nullptr) {
-  Json chunk = head(work, true);
+  Json chunk = answer_head(work, true);
   chunk["choices"] = Json::array({{{"index", index},
                                    {"delta", std::move(delta)},
                                    {"logprobs", std::move(logprobs)},
@@ -164,7 +152,7 @@ Json AnswerForm::usage(const Work& work) const {
 
 Json AnswerForm::whole(const Work& work) const {
   const bool chat = work.wanted.api == Api::kChat;
-  Json answer = head(work, false);
+  Json answer = answer_head(work, false);
   Json choices = Json::array();
   for (std::size_t i = 0; i < work.choices.size(); ++i) {
     choices.push_back(chat ? chat_choice(work, i) : completion_choice(work, i));
@@ -206,7 +194,7 @@ std::string AnswerForm::event(const Work& work, const Piece& piece) const {
                                              begin + static_cast<std::ptrdiff_t>(piece.last));
     if (piece.first == 0) made["prompt_token_ids"] = work.prompt_of(choice).ids;
   }
-  Json chunk = head(work, true);
+  Json chunk = answer_head(work, true);
   chunk["choices"] = Json::array({std::move(made)});
   chunk["usage"] = wanted.continuous_usage ? usage_until(work, piece) : Json();
   return sse(chunk);
@@ -223,7 +211,7 @@ std::string AnswerForm::closing(const Work& work) const {
     events += sse(chunk);
   }
   if (wanted.include_usage) {
-    Json chunk = head(work, true);
+    Json chunk = answer_head(work, true);
     chunk["choices"] = Json::array();
     chunk["usage"] = usage(work);
     events += sse(chunk);

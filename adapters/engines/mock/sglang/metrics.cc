@@ -94,32 +94,19 @@ void Metrics::write_scheduler(PrometheusText& out, const Json& waiting) const {
     out.family(name, "gauge", help);
     out.sample(name, labels(), value);
   };
-  double running = 0;
-  double queued = 0;
-  double used = 0;
-  double blocks = 0;
-  double queries = 0;
-  double hits = 0;
-  for (const auto& rank : parts_.ranks) {
-    const auto load = rank->engine().load();
-    running += load.running;
-    queued += load.waiting - load.deferred;
-    used += rank->engine().pool().used_blocks();
-    blocks += rank->engine().pool().size();
-    queries += static_cast<double>(rank->engine().counts().prefix_queries);
-    hits += static_cast<double>(rank->engine().counts().prefix_hits);
-  }
+  const RankTotals all = totals_of(parts_.ranks);
   const auto block = static_cast<double>(parts_.options.model_options.block_tokens.count());
-  gauge("sglang:num_running_reqs", "The number of running requests.", running);
-  gauge("sglang:num_queue_reqs", "The number of requests in the waiting queue.", queued);
-  gauge("sglang:num_used_tokens", "The number of used tokens.", used * block);
-  gauge("sglang:token_usage", "The token usage.", used / blocks);
-  gauge("sglang:full_token_usage", "The token usage for full attention layers.", used / blocks);
-  gauge("sglang:cache_hit_rate", "The prefix cache hit rate.", queries > 0 ? hits / queries : 0);
+  gauge("sglang:num_running_reqs", "The number of running requests.", all.running);
+  gauge("sglang:num_queue_reqs", "The number of requests in the waiting queue.",
+        all.waiting - all.deferred);
+  gauge("sglang:num_used_tokens", "The number of used tokens.", all.used_blocks * block);
+  gauge("sglang:token_usage", "The token usage.", all.utilization());
+  gauge("sglang:full_token_usage", "The token usage for full attention layers.", all.utilization());
+  gauge("sglang:cache_hit_rate", "The prefix cache hit rate.", all.hit_rate());
   gauge("sglang:max_total_num_tokens", "Maximum total number of tokens in the KV cache pool.",
-        blocks * block);
+        all.blocks * block);
   gauge("sglang:page_size", "KV cache page size in tokens.", block);
-  gauge("sglang:num_pages", "Number of KV cache pages.", blocks);
+  gauge("sglang:num_pages", "Number of KV cache pages.", all.blocks);
   gauge("sglang:context_len", "Maximum context length.",
         static_cast<double>(parts_.options.max_model_len.count()));
   const bool decodes = parts_.options.role == Role::kDecode;

@@ -16,21 +16,6 @@ Answer bad_request(const std::string& message) {
   return error_answer(400, "BadRequestError", message);
 }
 
-std::vector<TokenId> ids_of(const Json& list) {
-  std::vector<TokenId> ids;
-  ids.reserve(list.size());
-  for (const Json& id : list) {
-    ids.push_back(static_cast<TokenId>(std::min<std::int64_t>(id.get<std::int64_t>(), INT32_MAX)));
-  }
-  return ids;
-}
-
-std::string hex_id(std::mt19937_64& rng) {
-  std::string id = Id128::draw(rng).str();
-  std::erase(id, '-');
-  return id;
-}
-
 // The room of a request's first prompt, where it names one that is a number.
 std::optional<std::int64_t> first_room(const Json& body) {
   const Json* room = member(body, "bootstrap_room");
@@ -87,7 +72,8 @@ std::expected<Generation, Answer> SglangDress::read(Api api, const http::Request
   read_shape(*body, wanted);
   if (auto refusal = read_prompts(*body, wanted)) return std::unexpected(std::move(*refusal));
   const Json* rid = member(*body, "rid");
-  wanted.id = rid != nullptr && rid->is_string() ? rid->get<std::string>() : hex_id(parts_.rng);
+  wanted.id =
+      rid != nullptr && rid->is_string() ? rid->get<std::string>() : Id128::draw(parts_.rng).str();
   wanted.body = std::move(*body);
   const std::optional<int> rank = rank_in(request, wanted.body);
   if (rank && (*rank < 0 || *rank >= parts_.options.data_parallel_size)) {
@@ -168,7 +154,7 @@ std::optional<Answer> SglangDress::read_prompts(const Json& body, Generation& in
   if (into.api == Api::kChat) {
     Prompt prompt{render_chat(body), {}, 0};
     const Json* ids = member(body, "input_ids");
-    prompt.ids = ids != nullptr ? ids_of(*ids) : tokenizer.encode(prompt.text, false);
+    prompt.ids = ids != nullptr ? token_ids_of(*ids) : tokenizer.encode(prompt.text, false);
     return fit_prompt(body, into, std::move(prompt));
   }
   const auto from_text = [&](const Json& text) {
@@ -177,7 +163,7 @@ std::optional<Answer> SglangDress::read_prompts(const Json& body, Generation& in
     return fit_prompt(body, into, Prompt{std::move(plain), std::move(ids), 0});
   };
   const auto from_ids = [&](const Json& list) {
-    auto ids = ids_of(list);
+    auto ids = token_ids_of(list);
     std::string text = tokenizer.decode(ids);
     return fit_prompt(body, into, Prompt{std::move(text), std::move(ids), 0});
   };

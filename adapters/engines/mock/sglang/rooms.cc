@@ -7,7 +7,7 @@
 
 #include "adapters/engines/mock/openai_fields.h"
 #include "adapters/engines/mock/sglang/answers.h"
-#include "core/log.h"
+#include "adapters/engines/mock/side_channel.h"
 
 namespace baton::adapters::mock::sglang {
 namespace {
@@ -15,17 +15,6 @@ namespace {
 namespace asio = http::asio;
 
 constexpr std::size_t kRemembered = 100000;
-constexpr std::uint64_t kOtherContent = 0x9e3779b97f4a7c15ULL;  // of a scripted wrong KV
-
-Answer json_answer(unsigned status, const Json& body) { return {status, dump(body)}; }
-
-Answer refusal(std::string_view violation, const std::string& message) {
-  return json_answer(409, {{"violation", violation}, {"message", message}});
-}
-
-void report(const std::exception_ptr& failure) {
-  if (failure) log(LogLevel::kError, "a mock's background task failed");
-}
 
 // One of a member that may be a list, as `_normalize_bootstrap_params` and `__getitem__` in
 // managers/io_struct.py:705 take it apart.
@@ -134,7 +123,7 @@ void Rooms::meet(std::int64_t room) {
   if (!sender.bootstrapped.insert(choice).second) return;
   const std::size_t prompt = choice / static_cast<std::size_t>(work->wanted.n);
   if (asker->second->tokens != work->wanted.prompts[prompt].ids) {
-    answer(room, refusal("prompts_differ", fmt::format("room {} has another prompt", room)));
+    answer(room, violation("prompts_differ", fmt::format("room {} has another prompt", room)));
     fail_sender(*work, sender.meetings[choice], "the decode server has another prompt");
     return;
   }
@@ -235,12 +224,12 @@ http::Task<Answer> Rooms::serve(const http::Request& request) {
 http::Task<Answer> Rooms::kv(const Json& asked) {
   const auto room = asked["room"].get<std::int64_t>();
   if (askers_.contains(room)) {
-    co_return refusal("second_reader", fmt::format("room {} was asked for twice", room));
+    co_return violation("second_reader", fmt::format("room {} was asked for twice", room));
   }
   std::size_t choice = 0;
   if (const Work* work = sender_of(room, &choice);
       work != nullptr && senders_.at(work).bootstrapped.contains(choice)) {
-    co_return refusal("second_reader", fmt::format("the KV of room {} has gone", room));
+    co_return violation("second_reader", fmt::format("the KV of room {} has gone", room));
   }
   const auto asker = std::make_shared<Asker>(parts_.io);
   for (const Json& id : asked["tokens"]) asker->tokens.push_back(id.get<TokenId>());

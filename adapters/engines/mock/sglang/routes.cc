@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
+#include "adapters/engines/mock/openai_answers.h"
 #include "adapters/engines/mock/openai_fields.h"
-#include "adapters/engines/mock/openai_logprobs.h"
 #include "adapters/engines/mock/sglang/sglang_dress.h"
 
 namespace baton::adapters::mock::sglang {

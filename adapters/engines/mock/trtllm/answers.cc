@@ -2,25 +2,13 @@
 
 #include <fmt/format.h>
 
-#include "adapters/engines/mock/openai_logprobs.h"
+#include "adapters/engines/mock/openai_answers.h"
 #include "core/prompt_blocks.h"
 
 namespace baton::adapters::mock::trtllm {
 namespace {
 
 using engine_model::Finish;
-
-std::string sse(const Json& event) { return "data: " + dump(event) + "\n\n"; }
-
-Json head(const Work& work, bool stream) {
-  const bool chat = work.wanted.api == Api::kChat;
-  return {{"id", work.wanted.id},
-          {"object", !chat    ? "text_completion"
-                     : stream ? "chat.completion.chunk"
-                              : "chat.completion"},
-          {"created", unix_seconds()},
-          {"model", work.wanted.model}};
-}
 
 Json usage_of(int prompt, int made, int cached) {
   return {{"prompt_tokens", prompt},
@@ -130,7 +118,7 @@ Json finish_reason(const Work& work, const Choice& choice) {
 
 Json whole_answer(const Work& work) {
   const bool chat = work.wanted.api == Api::kChat;
-  Json answer = head(work, false);
+  Json answer = answer_head(work, false);
   Json choices = Json::array();
   for (std::size_t i = 0; i < work.choices.size(); ++i) {
     choices.push_back(chat ? chat_choice(work, i) : completion_choice(work, i));
@@ -146,7 +134,7 @@ std::string opening_events(const Work& work) {
   if (work.wanted.api == Api::kCompletions) return {};
   std::string events;
   for (std::size_t i = 0; i < work.choices.size(); ++i) {
-    Json chunk = head(work, true);
+    Json chunk = answer_head(work, true);
     chunk["choices"] = Json::array({{{"index", i}, {"delta", {{"role", "assistant"}}}}});
     if (work.wanted.continuous_usage) {
       chunk["usage"] = usage_of(work.prompt_tokens(), 0, cached_tokens(work));
@@ -175,7 +163,7 @@ std::string piece_event(const Work& work, const Piece& piece) {
     made["stop_reason"] = piece.ends ? choice.stop_reason : Json();
   }
   made["avg_decoded_tokens_per_iter"] = 1.0;
-  Json chunk = head(work, true);
+  Json chunk = answer_head(work, true);
   chunk["choices"] = Json::array({std::move(made)});
   const int prompt = static_cast<int>(work.prompt_of(choice).ids.size());
   if (wanted.continuous_usage) {
@@ -189,7 +177,7 @@ std::string piece_event(const Work& work, const Piece& piece) {
 std::string closing_events(const Work& work) {
   std::string events;
   if (work.wanted.include_usage) {
-    Json chunk = head(work, true);
+    Json chunk = answer_head(work, true);
     chunk["choices"] = Json::array();
     chunk["usage"] = usage_of(work.prompt_tokens(), work.completion_tokens(), cached_tokens(work));
     events += sse(chunk);

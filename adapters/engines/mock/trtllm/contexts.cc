@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "adapters/engines/mock/openai_fields.h"
+#include "adapters/engines/mock/side_channel.h"
 #include "adapters/engines/mock/trtllm/answers.h"
-#include "core/log.h"
 
 namespace baton::adapters::mock::trtllm {
 namespace {
@@ -16,17 +16,6 @@ namespace {
 namespace asio = http::asio;
 
 constexpr std::size_t kRemembered = 100000;
-constexpr std::uint64_t kOtherContent = 0x9e3779b97f4a7c15ULL;  // of a scripted wrong KV
-
-Answer json_answer(unsigned status, const Json& body) { return {status, dump(body)}; }
-
-Answer refusal(std::string_view violation, const std::string& message) {
-  return json_answer(409, {{"violation", violation}, {"message", message}});
-}
-
-void report(const std::exception_ptr& failure) {
-  if (failure) log(LogLevel::kError, "a mock's background task failed");
-}
 
 constexpr std::string_view kDigits =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -148,7 +137,7 @@ http::Task<Answer> Contexts::serve(const http::Request& request) {
     co_return json_answer(404, {{"message", "no such message"}});
   }
   if (parts_.faults.take(Leg::kPrefill, {FaultKind::kVersionMismatch})) {
-    co_return refusal("version_mismatch", "the cache formation is not supported");
+    co_return violation("version_mismatch", "the cache formation is not supported");
   }
   co_return answer_read(asked);
 }
@@ -159,10 +148,10 @@ Answer Contexts::answer_read(const Json& asked) {
   if (found == contexts_.end()) {
     const auto gone = gone_.find(id);
     if (gone == gone_.end()) {
-      return refusal("unknown_context", fmt::format("no context request {}", id));
+      return violation("unknown_context", fmt::format("no context request {}", id));
     }
-    return refusal(gone->second == "expired" ? "context_expired" : "second_reader",
-                   fmt::format("the KV of context request {} is gone: {}", id, gone->second));
+    return violation(gone->second == "expired" ? "context_expired" : "second_reader",
+                     fmt::format("the KV of context request {} is gone: {}", id, gone->second));
   }
   const Context& context = found->second;
   const auto differs = [&](const char* name, const Json& own) {
@@ -170,16 +159,16 @@ Answer Contexts::answer_read(const Json& asked) {
     return told == nullptr || *told != own;
   };
   if (differs("disagg_request_id", context.disagg_request_id) && context.disagg_request_id != 0) {
-    return refusal("disagg_request_id_differs", fmt::format("context request {}", id));
+    return violation("disagg_request_id_differs", fmt::format("context request {}", id));
   }
   if (differs("encoded_opaque_state", context.opaque)) {
-    return refusal("opaque_state_differs", fmt::format("context request {}", id));
+    return violation("opaque_state_differs", fmt::format("context request {}", id));
   }
   if (differs("first_gen_tokens", context.first_tokens)) {
-    return refusal("first_tokens_differ", fmt::format("context request {}", id));
+    return violation("first_tokens_differ", fmt::format("context request {}", id));
   }
   if (differs("tokens", context.tokens)) {
-    return refusal("tokens_differ", fmt::format("context request {} had another prompt", id));
+    return violation("tokens_differ", fmt::format("context request {} had another prompt", id));
   }
   const std::uint64_t content = context.content;
   release(id, "fetched");

@@ -13,21 +13,6 @@ namespace {
 // llmapi/disagg_utils.py, get_global_disagg_request_id: servers number their own requests below.
 constexpr std::int64_t kFirstGlobalId = 1LL << 40;
 
-std::vector<TokenId> ids_of(const Json& list) {
-  std::vector<TokenId> ids;
-  ids.reserve(list.size());
-  for (const Json& id : list) {
-    ids.push_back(static_cast<TokenId>(std::min<std::int64_t>(id.get<std::int64_t>(), INT32_MAX)));
-  }
-  return ids;
-}
-
-std::string hex_id(std::mt19937_64& rng) {
-  std::string id = Id128::draw(rng).str();
-  std::erase(id, '-');
-  return id;
-}
-
 // sampling_params.py, _validate.
 std::optional<std::string> check_sampling(const Json& body) {
   const auto number = [&](const char* name, double otherwise) {
@@ -80,7 +65,7 @@ std::expected<Generation, Answer> TrtllmDress::read(Api api, const http::Request
   if (wanted.leg != Leg::kPlain && several) {
     parts_.ledger.violate(&record, "handoff_of_several");
   }
-  wanted.id = (api == Api::kChat ? "chatcmpl-" : "cmpl-") + hex_id(parts_.rng);
+  wanted.id = (api == Api::kChat ? "chatcmpl-" : "cmpl-") + Id128::draw(parts_.rng).str();
   wanted.body = std::move(*body);
   const auto least = std::ranges::min_element(
       parts_.ranks, {}, [](const auto& rank) { return rank->engine().live(); });
@@ -136,7 +121,7 @@ std::optional<Answer> TrtllmDress::read_prompts(const Json& body, Generation& in
     Prompt prompt{render_chat(body), {}, 0};
     const Json* ids = member(body, "prompt_token_ids");
     prompt.ids = ids != nullptr
-                     ? ids_of(*ids)
+                     ? token_ids_of(*ids)
                      : tokenizer.encode(prompt.text, is_true(body, "add_special_tokens"));
     return fit_prompt(body, into, std::move(prompt));
   }
@@ -148,7 +133,7 @@ std::optional<Answer> TrtllmDress::read_prompts(const Json& body, Generation& in
     return fit_prompt(body, into, Prompt{std::move(plain), std::move(ids), 0});
   };
   const auto from_ids = [&](const Json& list) {
-    auto ids = ids_of(list);
+    auto ids = token_ids_of(list);
     std::string text = tokenizer.decode(ids);
     return fit_prompt(body, into, Prompt{std::move(text), std::move(ids), 0});
   };

@@ -1,7 +1,7 @@
 #include <chrono>
 
+#include "adapters/engines/mock/openai_answers.h"
 #include "adapters/engines/mock/openai_fields.h"
-#include "adapters/engines/mock/openai_logprobs.h"
 #include "adapters/engines/mock/trtllm/trtllm_dress.h"
 
 namespace baton::adapters::mock::trtllm {
@@ -97,21 +97,7 @@ std::string TrtllmDress::prometheus() const {
     out.family(name, "gauge", help);
     out.sample(name, labels, value);
   };
-  double running = 0;
-  double waiting = 0;
-  double used = 0;
-  double blocks = 0;
-  double queries = 0;
-  double hits = 0;
-  for (const auto& rank : parts_.ranks) {
-    const auto load = rank->engine().load();
-    running += load.running;
-    waiting += load.waiting;
-    used += rank->engine().pool().used_blocks();
-    blocks += rank->engine().pool().size();
-    queries += static_cast<double>(rank->engine().counts().prefix_queries);
-    hits += static_cast<double>(rank->engine().counts().prefix_hits);
-  }
+  const RankTotals all = totals_of(parts_.ranks);
   out.family("trtllm_request_success_total", "counter",
              "Count of successfully processed requests.");
   Labels finished = labels;
@@ -125,13 +111,14 @@ std::string TrtllmDress::prometheus() const {
   out.family("trtllm_time_to_first_token_seconds", "histogram",
              "Histogram of time to first token in seconds.");
   out.histogram("trtllm_time_to_first_token_seconds", labels, first_token_);
-  gauge("trtllm_num_requests_running", "Number of active requests", running);
-  gauge("trtllm_num_requests_waiting", "Number of queued requests", waiting);
-  gauge("trtllm_kv_cache_utilization", "KV cache utilization", used / blocks);
-  gauge("trtllm_kv_cache_hit_rate", "KV cache hit rate", queries > 0 ? hits / queries : 0);
-  gauge("trtllm_kv_cache_max_blocks", "Maximum number of KV cache blocks", blocks);
-  gauge("trtllm_kv_cache_free_blocks", "Number of free KV cache blocks", blocks - used);
-  gauge("trtllm_kv_cache_used_blocks", "Number of used KV cache blocks", used);
+  gauge("trtllm_num_requests_running", "Number of active requests", all.running);
+  gauge("trtllm_num_requests_waiting", "Number of queued requests", all.waiting);
+  gauge("trtllm_kv_cache_utilization", "KV cache utilization", all.utilization());
+  gauge("trtllm_kv_cache_hit_rate", "KV cache hit rate", all.hit_rate());
+  gauge("trtllm_kv_cache_max_blocks", "Maximum number of KV cache blocks", all.blocks);
+  gauge("trtllm_kv_cache_free_blocks", "Number of free KV cache blocks",
+        all.blocks - all.used_blocks);
+  gauge("trtllm_kv_cache_used_blocks", "Number of used KV cache blocks", all.used_blocks);
   gauge("trtllm_kv_cache_tokens_per_block", "Number of tokens in a KV cache block",
         static_cast<double>(parts_.options.model_options.block_tokens.count()));
   return out.take();

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-
+#include "adapters/engines/mock/openai_answers.h"
 #include "core/prompt_blocks.h"
 
 namespace baton::adapters::mock::vllm {
@@ -11,12 +10,6 @@ namespace {
 
 using engine_model::Candidate;
 using engine_model::Finish;
-
-std::int64_t unix_seconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 std::string token_text(const Work& work, TokenId token) {
   if (work.wanted.tokens_as_ids) return fmt::format("token_id:{}", token);
@@ -50,7 +43,8 @@ std::vector<Candidate> with_chosen(const Choice& choice, std::size_t at) {
 }
 
 // chat_completion/serving.py, _create_chat_logprobs.
-Json chat_logprobs(const Work& work, const Choice& choice, std::size_t first, std::size_t last) {
+Json chat_logprobs_with_chosen(const Work& work, const Choice& choice, std::size_t first,
+                               std::size_t last) {
   if (!work.wanted.logprobs) return nullptr;
   const auto entry = [&](const Candidate& one) {
     return Json{{"token", token_text(work, one.token)},
@@ -74,8 +68,8 @@ double prompt_logprob(std::span<const TokenId> ids, std::size_t at) {
 }
 
 // completion/serving.py, _create_completion_logprobs, of echoed prompt tokens and answer tokens.
-Json completion_logprobs(const Work& work, const Choice& choice, std::size_t first,
-                         std::size_t last, bool with_prompt) {
+Json completion_logprobs_with_prompt(const Work& work, const Choice& choice, std::size_t first,
+                                     std::size_t last, bool with_prompt) {
   if (!work.wanted.logprobs) return nullptr;
   Json offsets = Json::array();
   Json logprobs = Json::array();
@@ -130,16 +124,6 @@ Json prompt_logprobs(const Work& work, const Prompt& prompt) {
   return list;
 }
 
-Json head(const Work& work, bool stream) {
-  const bool chat = work.wanted.api == Api::kChat;
-  return {{"id", work.wanted.id},
-          {"object", !chat    ? "text_completion"
-                     : stream ? "chat.completion.chunk"
-                              : "chat.completion"},
-          {"created", unix_seconds()},
-          {"model", work.wanted.model}};
-}
-
 // A forced tool call is one function whose arguments are the whole answer; ids are made from the
 // answer's, so that an answer repeats.
 Json tool_call(const Work& work, std::size_t index) {
@@ -149,8 +133,6 @@ Json tool_call(const Work& work, std::size_t index) {
 }
 
 }  // namespace
-
-std::string sse(const Json& event) { return "data: " + dump(event) + "\n\n"; }
 
 Json AnswerForm::usage(const Work& work, bool full) const {
   const int prompt = work.prompt_tokens();
@@ -187,7 +169,7 @@ Json AnswerForm::chat_choice(const Work& work, std::size_t index) const {
   const Json* named = member(wanted.body, "tool_choice");
   const bool required = named != nullptr && *named == "required";
   Json made = {{"index", index}, {"message", std::move(message)}};
-  made["logprobs"] = chat_logprobs(work, choice, 0, choice.tokens.size());
+  made["logprobs"] = chat_logprobs_with_chosen(work, choice, 0, choice.tokens.size());
   made["finish_reason"] = finish_reason(choice);
   if (calls && required && choice.finish == Finish::kStop) made["finish_reason"] = "tool_calls";
   made["stop_reason"] = choice.stop_reason;
@@ -204,7 +186,7 @@ Json AnswerForm::completion_choice(const Work& work, std::size_t index) const {
   std::string text = wanted.echo && !wanted.return_token_ids ? prompt.text : std::string();
   if (!wanted.echo_only) text += choice.text;
   Json made = {{"index", index}, {"text", std::move(text)}};
-  made["logprobs"] = completion_logprobs(work, choice, 0, last, wanted.echo);
+  made["logprobs"] = completion_logprobs_with_prompt(work, choice, 0, last, wanted.echo);
   made["finish_reason"] = finish_reason(choice);
   made["stop_reason"] = choice.stop_reason;
   made["token_ids"] = wanted.return_token_ids ? Json(choice.tokens) : Json();
@@ -216,7 +198,7 @@ Json AnswerForm::completion_choice(const Work& work, std::size_t index) const {
 
 Json AnswerForm::whole(const Work& work) const {
   const bool chat = work.wanted.api == Api::kChat;
-  Json answer = head(work, false);
+  Json answer = answer_head(work, false);
   Json choices = Json::array();
   for (std::size_t i = 0; i < work.choices.size(); ++i) {
     choices.push_back(chat ? chat_choice(work, i) : completion_choice(work, i));
@@ -241,7 +223,7 @@ std::string AnswerForm::opening(const Work& work) const {
   if (work.wanted.api == Api::kCompletions) return {};
   std::string events;
   for (std::size_t i = 0; i < work.choices.size(); ++i) {
-    Json chunk = head(work, true);
+    Json chunk = answer_head(work, true);
     chunk["choices"] = Json::array({{{"index", i},
                                      {"delta", {{"role", "assistant"}, {"content", ""}}},
                                      {"logprobs", nullptr},
@@ -282,8 +264,9 @@ std::string AnswerForm::event(const Work& work, const Piece& piece) const {
         echoes ? work.prompt_of(choice).text + (wanted.echo_only ? "" : piece.text) : piece.text;
   }
   const bool with_prompt = wanted.echo && piece.first == 0;
-  made["logprobs"] = chat ? chat_logprobs(work, choice, piece.first, piece.last)
-                          : completion_logprobs(work, choice, piece.first, piece.last, with_prompt);
+  made["logprobs"] =
+      chat ? chat_logprobs_with_chosen(work, choice, piece.first, piece.last)
+           : completion_logprobs_with_prompt(work, choice, piece.first, piece.last, with_prompt);
   made["finish_reason"] = piece.ends ? finish_reason(choice) : Json();
   if (piece.ends && chat && !wanted.tool.empty() && choice.finish == Finish::kStop) {
     const Json* named = member(wanted.body, "tool_choice");
@@ -296,7 +279,7 @@ std::string AnswerForm::event(const Work& work, const Piece& piece) const {
   }
   made["token_ids"] = wanted.return_token_ids ? Json(ids) : Json();
 
-  Json chunk = head(work, true);
+  Json chunk = answer_head(work, true);
   chunk["choices"] = Json::array({std::move(made)});
   if (wanted.continuous_usage) {
     const int prompt = static_cast<int>(work.prompt_of(choice).ids.size());
@@ -311,7 +294,7 @@ std::string AnswerForm::event(const Work& work, const Piece& piece) const {
 std::string AnswerForm::closing(const Work& work) const {
   std::string events;
   if (work.wanted.include_usage) {
-    Json chunk = head(work, true);
+    Json chunk = answer_head(work, true);
     chunk["choices"] = Json::array();
     chunk["usage"] = usage(work, false);
     chunk["system_fingerprint"] = fingerprint;

@@ -24,7 +24,4 @@ struct AnswerForm {
   [[nodiscard]] Json completion_choice(const Work& work, std::size_t index) const;
 };
 
-// `data: …` and an empty line.
-[[nodiscard]] std::string sse(const Json& event);
-
 }  // namespace baton::adapters::mock::vllm

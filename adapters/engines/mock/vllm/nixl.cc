@@ -6,6 +6,7 @@
 #include <boost/asio/co_spawn.hpp>
 
 #include "adapters/engines/mock/openai_fields.h"
+#include "adapters/engines/mock/side_channel.h"
 #include "core/log.h"
 #include "core/prompt_blocks.h"
 
@@ -15,20 +16,8 @@ namespace {
 constexpr std::string_view kVersion = "0.32.0";
 constexpr int kConnectorVersion = 7;  // nixl/metadata.py, NIXL_CONNECTOR_VERSION
 constexpr std::size_t kRemembered = 10000;
-constexpr std::uint64_t kOtherContent = 0x9e3779b97f4a7c15ULL;  // of a scripted wrong KV
 constexpr const char* kNeeded[] = {"remote_engine_id", "remote_request_id", "remote_host",
                                    "remote_port"};
-
-Answer json_answer(unsigned status, const Json& body) { return {status, dump(body)}; }
-
-Answer violation(std::string_view name, std::string message) {
-  return json_answer(409, {{"violation", name}, {"message", std::move(message)}});
-}
-
-// Only the first error of a detached coroutine would be lost; it is logged.
-void report(const std::exception_ptr& failure) {
-  if (failure) log(LogLevel::kError, "a mock's background task failed");
-}
 
 Json first_group(const Json& ids) {
   if (ids.is_array() && !ids.empty() && ids.front().is_array()) return ids.front();

@@ -2,6 +2,7 @@
 #include <cctype>
 
 #include "adapters/engines/mock/openai_fields.h"
+#include "adapters/engines/mock/side_channel.h"
 #include "adapters/engines/mock/vllm/nixl.h"
 
 // vLLM 0.32.0's NixlPushConnector (nixl/push_scheduler.py, push_worker.py): the decode server tells
@@ -22,10 +23,6 @@ std::string_view base_id(std::string_view id) {
   const bool hex =
       std::ranges::all_of(digits, [](unsigned char c) { return std::isxdigit(c) != 0; });
   return hex ? id.substr(0, id.size() - kEnd) : id;
-}
-
-Answer refusal(std::string_view violation, const std::string& message) {
-  return {409, dump({{"violation", violation}, {"message", message}})};
 }
 
 }  // namespace
@@ -93,13 +90,13 @@ http::Task<Answer> Nixl::register_reader(const Json& asked) {
   const std::string id = text_of(asked, "request_id");
   for (const auto& [other, registration] : registrations_) {
     if (base_id(other) == base_id(id)) {
-      co_return refusal("second_reader", "request " + id + " is waited for twice");
+      co_return violation("second_reader", "request " + id + " is waited for twice");
     }
   }
   for (const auto& [gone, why] : gone_) {
     if (base_id(gone) == base_id(id)) {
-      co_return refusal(why == "expired" ? "lease_expired" : "second_reader",
-                        "the blocks of request " + id + " are gone: " + why);
+      co_return violation(why == "expired" ? "lease_expired" : "second_reader",
+                          "the blocks of request " + id + " are gone: " + why);
     }
   }
   const auto registration = std::make_shared<Registration>(parts_.io);
@@ -120,7 +117,7 @@ void Nixl::match(const std::string& request_id) {
   registrations_.erase(waiting);
   if (registration->tokens != lease->second.tokens) {
     registration->answer =
-        refusal("tokens_differ", "request " + request_id + " had another prompt");
+        violation("tokens_differ", "request " + request_id + " had another prompt");
   } else {
     registration->answer = Answer{200, dump({{"content", lease->second.content}})};
     release(std::string(lease->first), "consumed");

@@ -23,17 +23,6 @@ std::optional<int> rank_in(const http::Request& request) {
   return rank;
 }
 
-std::vector<TokenId> ids_of(const Json& list) {
-  std::vector<TokenId> ids;
-  ids.reserve(list.size());
-  for (const Json& id : list) {
-    const std::int64_t value =
-        id.is_string() ? std::stoll(id.get<std::string>()) : id.get<std::int64_t>();
-    ids.push_back(static_cast<TokenId>(std::min<std::int64_t>(value, INT32_MAX)));
-  }
-  return ids;
-}
-
 Leg leg_of(const Json& body) {
   const Json* params = member(body, "kv_transfer_params");
   if (params == nullptr) return Leg::kPlain;
@@ -175,7 +164,7 @@ std::optional<Answer> VllmDress::read_prompts(const Json& body, Generation& into
     const Json* params = member(body, "kv_transfer_params");
     const Json* reused = params == nullptr ? nullptr : member(*params, "prompt_token_ids");
     prompt.ids = reused != nullptr && reused->is_array()
-                     ? ids_of(*reused)
+                     ? token_ids_of(*reused)
                      : tokenizer.encode(prompt.text, is_true(body, "add_special_tokens"));
     return fit_prompt(body, into, std::move(prompt), reused == nullptr);
   }
@@ -187,7 +176,7 @@ std::optional<Answer> VllmDress::read_prompts(const Json& body, Generation& into
     return fit_prompt(body, into, Prompt{std::move(plain), std::move(ids), 0}, true);
   };
   const auto from_ids = [&](const Json& list) {
-    auto ids = ids_of(list);
+    auto ids = token_ids_of(list);
     std::string text = tokenizer.decode(ids);
     return fit_prompt(body, into, Prompt{std::move(text), std::move(ids), 0}, false);
   };

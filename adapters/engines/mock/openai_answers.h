@@ -1,11 +1,20 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 
 #include "adapters/engines/mock/generation.h"
 #include "adapters/engines/mock/json.h"
 
 namespace baton::adapters::mock {
+
+// One event of a stream.
+[[nodiscard]] std::string sse(const Json& event);
+
+// The members with which every answer begins, and each chunk of a stream: id, object, created,
+// model.
+[[nodiscard]] Json answer_head(const Work& work, bool stream);
 
 // Logprobs of tokens [first, last) of a choice in the OpenAI API's forms, as engines fill them in
 // that add nothing to it; null where none are wanted.

@@ -1,4 +1,4 @@
-#include "adapters/engines/mock/openai_logprobs.h"
+#include "adapters/engines/mock/openai_answers.h"
 
 #include <chrono>
 #include <utility>
@@ -14,6 +14,18 @@ Json entry(const Work& work, const engine_model::Candidate& one) {
 }
 
 }  // namespace
+
+std::string sse(const Json& event) { return "data: " + dump(event) + "\n\n"; }
+
+Json answer_head(const Work& work, bool stream) {
+  const bool chat = work.wanted.api == Api::kChat;
+  return {{"id", work.wanted.id},
+          {"object", !chat    ? "text_completion"
+                     : stream ? "chat.completion.chunk"
+                              : "chat.completion"},
+          {"created", unix_seconds()},
+          {"model", work.wanted.model}};
+}
 
 Json chat_logprobs(const Work& work, const Choice& choice, std::size_t first, std::size_t last) {
   if (!work.wanted.logprobs) return nullptr;
