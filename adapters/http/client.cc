@@ -195,39 +195,33 @@ class PodExchange final : public ClientExchange {
         reader_(static_cast<std::size_t>(connection_->client().limits.header.count()),
                 head_request) {}
   ~PodExchange() override {
-    if (!connection_) return;
-    if (reader_.state() == ResponseReader::State::kComplete) {
-      connection_->consume(shown_);
-      settle();
-    } else {
+    const bool whole = reader_.state() == ResponseReader::State::kComplete;
+    if (!whole || !reusable_ || !reader_.keep_alive()) {
       connection_->close();
+      return;
     }
+    connection_->consume(shown_);
+    connection_->keep();
   }
 
   Task<Result<void>> read_head();
   [[nodiscard]] bool begun() const { return reader_.begun(); }
-  void use_up() { reusable_ = false; }  // the request was not sent whole
   [[nodiscard]] unsigned status() const override { return reader_.status(); }
   [[nodiscard]] std::string_view field(std::string_view name) const override {
     return find_field(reader_.fields(), name);
   }
   Task<Result<std::string_view>> read_some() override;
   Task<Result<std::string>> read_all(Bytes limit) override;
-  [[nodiscard]] TimePoint received_at() const override {
-    return connection_ ? connection_->received_at() : received_at_;
-  }
-  [[nodiscard]] Duration since_last_data() const override {
-    return connection_ ? connection_->since_last_data() : Duration::zero();
-  }
+  [[nodiscard]] TimePoint received_at() const override { return connection_->received_at(); }
+  [[nodiscard]] Duration since_last_data() const override { return connection_->since_last_data(); }
+  void do_not_keep() override { reusable_ = false; }
 
  private:
   [[nodiscard]] Error broken(std::string_view during) const;
-  void settle();  // gives the connection back once the body was read whole
 
   PodConnectionPtr connection_;
   bool reusable_ = true;
   std::size_t shown_ = 0;  // bytes of the buffer that the last piece was in
-  TimePoint received_at_;  // once the connection is given back
   ResponseReader reader_;
 };
 
@@ -269,25 +263,14 @@ Task<Result<void>> PodExchange::read_head() {
     connection.close();
     co_return std::unexpected(error);
   }
-  if (reader_.state() == ResponseReader::State::kComplete) settle();
   co_return Result<void>();
 }
 
-void PodExchange::settle() {
-  received_at_ = connection_->received_at();
-  const PodConnectionPtr connection = std::move(connection_);
-  reusable_&& reader_.keep_alive() ? connection->keep() : connection->close();
-}
-
 Task<Result<std::string_view>> PodExchange::read_some() {
-  if (!connection_) co_return std::string_view();
   PodConnection& connection = *connection_;
   connection.consume(std::exchange(shown_, 0));
   for (;;) {
-    if (reader_.state() == ResponseReader::State::kComplete) {
-      settle();
-      co_return std::string_view();
-    }
+    if (reader_.state() == ResponseReader::State::kComplete) co_return std::string_view();
     const ResponseReader::Piece piece = reader_.take_body(connection.unread());
     if (!piece.data.empty()) {
       shown_ = piece.taken;
@@ -384,7 +367,7 @@ Task<Result<std::unique_ptr<ClientExchange>>> PooledClient::exchange(
     auto exchange = std::make_unique<PodExchange>(connection, request.method == "HEAD");
     if (connection->send_now(pieces) && asio::buffer_size(pieces) > 0) {
       // A pod may answer before it took the whole body, so failing to send is not yet the verdict.
-      if (!co_await connection->send_rest(pieces, state->limits.idle_time)) exchange->use_up();
+      if (!co_await connection->send_rest(pieces, state->limits.idle_time)) exchange->do_not_keep();
       if (connection->end() == Stream::End::kCancelled) co_return std::unexpected(cancelled());
     }
     const Result<void> answered = co_await exchange->read_head();

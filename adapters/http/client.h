@@ -27,8 +27,8 @@ struct ClientLimits {
   bool note_arrivals = false;  // see ClientExchange::received_at()
 };
 
-// One exchange with a pod. Destroying it before the body was read whole closes the connection,
-// which is how a leg is cancelled; after that, the connection goes back to the pool.
+// One exchange with a pod. Destroying it gives the connection back to the pool; before the body was
+// read whole, it closes the connection, which is how a leg is cancelled.
 class ClientExchange {
  public:
   virtual ~ClientExchange() = default;
@@ -43,8 +43,10 @@ class ClientExchange {
   // when the kernel got it, however late this thread read it.
   [[nodiscard]] virtual TimePoint received_at() const = 0;
   // How long ago this machine got the newest bytes of the answer, however late this thread read
-  // them. Until the body was read whole; zero after that.
+  // them.
   [[nodiscard]] virtual Duration since_last_data() const = 0;
+  // The answer was none: nothing else is asked for over its connection.
+  virtual void do_not_keep() = 0;
 };
 
 // Keep-alive connections from one thread to the pods, by address. Not shared between threads. Kept

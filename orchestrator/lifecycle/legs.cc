@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "adapters/engines/openai_legs.h"
 #include "orchestrator/lifecycle/stream_watch.h"
 
 namespace baton::orchestrator {
@@ -98,6 +99,11 @@ Task<void> run_leg(http::Client* client, std::shared_ptr<Leg> leg, http::ClientR
   }
   leg->status = answer->status();
   leg->body = std::move(*body);
+  if (leg->status != 200 || is_event_stream(leg->content_type)) co_return;
+  if (const std::string_view fault = adapters::fault_in_answer(leg->body); !fault.empty()) {
+    leg->error = Error{ErrorCode::kUpstream, leg->stage, "its answer " + std::string(fault), true};
+    answer->do_not_keep();
+  }
 }
 
 }  // namespace baton::orchestrator

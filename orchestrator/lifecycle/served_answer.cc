@@ -132,6 +132,7 @@ Task<void> ServedRequest::answer_stream() {
     relaying_ = false;
   }
   usage_ = read_usage(watch_.tail());
+  if (watch_.engine_error() || (events && !watch_.done())) decode_->answer->do_not_keep();
   decode_->answer.reset();
   const bool whole = events ? watch_.done() : result.end == RelayEnd::kWhole;
   const bool client_left = result.end == RelayEnd::kClientLeft;

@@ -8,7 +8,6 @@
 #include <boost/system/system_error.hpp>
 #include <utility>
 
-#include "adapters/engines/openai_legs.h"
 #include "core/log.h"
 #include "core/pairing.h"
 #include "orchestrator/http/openai_error.h"
@@ -396,11 +395,6 @@ LegSteps ServedRequest::judge_decode() {
 // Reads a leg's end and keeps the pod's count of errors in a row.
 std::optional<LegFailure> ServedRequest::failure_of(Leg& leg) {
   PodLoad& load = context_.loads().of(leg.pod->index);
-  if (!leg.error && leg.status == 200 && !leg.answer && !is_event_stream(leg.content_type)) {
-    if (const std::string_view fault = adapters::fault_in_answer(leg.body); !fault.empty()) {
-      leg.error = Error{ErrorCode::kUpstream, leg.stage, "its answer " + std::string(fault), true};
-    }
-  }
   if (!leg.error && leg.status == 200) {
     load.consecutive_errors.store(0, std::memory_order_relaxed);
     return std::nullopt;

@@ -296,7 +296,26 @@ TEST(OnePair, AGoodStatusWithABadBodyIsAFailedLeg) {
       const std::string series =
           R"(baton_leg_failures_total{pool="chat",stage=")" + stage + R"("})";
       EXPECT_EQ(router.metric(series), 1) << body;
+      ASSERT_TRUE(router.finish(*router.chat(false)));
+      EXPECT_EQ((stage == "prefill" ? prefill : decode).connections(), 2) << stage << body;
     }
+  }
+}
+
+TEST(OnePair, NothingIsAskedForOverAConnectionWhoseStreamWasNone) {
+  for (const Kind kind : {Kind::kEndEarly, Kind::kErrorInside, Kind::kErrorFirst}) {
+    Router router;
+    router.add_pod("p0", Role::kPrefill);
+    TestPod& decode = router.add_pod("d0", Role::kDecode);
+    router.publish();
+    decode.will(kind);
+    ASSERT_TRUE(router.finish(*router.chat()));
+    const auto next = router.chat();
+    ASSERT_TRUE(router.finish(*next));
+    EXPECT_EQ(next->body, expected_stream("hello"));
+    EXPECT_EQ(decode.connections(), 2);
+    ASSERT_TRUE(router.finish(*router.chat()));
+    EXPECT_EQ(decode.connections(), 2) << "a good answer's connection is kept";
   }
 }
 

@@ -164,11 +164,17 @@ Task<void> TestPod::play(TestPod* pod, http::Exchange* exchange, Script script) 
       (void)co_await exchange->finish();
       break;
     }
-    case Script::Kind::kErrorEvent: {
+    case Script::Kind::kErrorEvent:
+    case Script::Kind::kErrorInside: {
       (void)co_await exchange->start(200, pod->stream_fields());
       (void)co_await exchange->write(event("h"));
       (void)co_await exchange->write("data: {\"error\":{\"message\":\"engine\"}}\n\n");
-      exchange->abandon();
+      if (script.kind == Script::Kind::kErrorEvent) {
+        exchange->abandon();
+        break;
+      }
+      (void)co_await exchange->write("data: [DONE]\n\n");
+      (void)co_await exchange->finish();
       break;
     }
     case Script::Kind::kErrorFirst: {

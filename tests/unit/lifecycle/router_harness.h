@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "adapters/http/http_metrics.h"
 #include "orchestrator/lifecycle/leg_policy.h"
 #include "orchestrator/lifecycle/request_life.h"
 
@@ -34,17 +35,18 @@ class Happening {
 // What a pod does with one completion request.
 struct Script {
   enum class Kind {
-    kAnswer,      // well: an event stream or a body, as the request asks
-    kStatus,      // `status` with `body`
-    kHang,        // no answer until the router leaves
-    kDie,         // the whole pod stops, without an answer
-    kCutStream,   // begins the stream, then closes the connection in the middle of an event
-    kEndEarly,    // ends the stream in order but without [DONE]
-    kErrorEvent,  // an error event of the engine's own, then closes
-    kErrorFirst,  // nothing but such an event (`body`, if any) and [DONE], as vLLM ends a stream
-    kDropStream,  // begins a stream and closes the connection before its first event
-    kCutBody,     // a body of unknown length, cut short
-    kFlood,       // a stream of `flood_bytes`, counted in TestPod::flooded as they are taken
+    kAnswer,       // well: an event stream or a body, as the request asks
+    kStatus,       // `status` with `body`
+    kHang,         // no answer until the router leaves
+    kDie,          // the whole pod stops, without an answer
+    kCutStream,    // begins the stream, then closes the connection in the middle of an event
+    kEndEarly,     // ends the stream in order but without [DONE]
+    kErrorEvent,   // an error event of the engine's own, then closes
+    kErrorInside,  // the same, but ends the stream in order
+    kErrorFirst,   // nothing but such an event (`body`, if any) and [DONE], as vLLM ends a stream
+    kDropStream,   // begins a stream and closes the connection before its first event
+    kCutBody,      // a body of unknown length, cut short
+    kFlood,        // a stream of `flood_bytes`, counted in TestPod::flooded as they are taken
   };
   Kind kind = Kind::kAnswer;
   unsigned status = 0;
@@ -69,6 +71,9 @@ class TestPod {
     will(Script{.kind = Script::Kind::kStatus, .status = status, .body = std::move(body)});
   }
   void stop() { server_->stop(); }
+  [[nodiscard]] std::int64_t connections() const {  // that the router has opened
+    return server_->stats().connections_accepted.get();
+  }
 
   std::vector<http::Request> requests;  // completions
   std::vector<std::string> released;    // targets of DELETE
