@@ -185,6 +185,17 @@ pools:
         wait_ready(self.admin, "/readyz")
 
 
+def watching(listen, admin, model, pods, *settings):
+    """The configuration of a router before many pods, every second one of them for prefill."""
+    lines = [f"listen: 127.0.0.1:{listen}", f"admin: {{listen: 127.0.0.1:{admin}}}",
+             "log: {level: warn}", "pools:", "  - name: many", f"    model: {model}"]
+    lines += [f"    {setting}" for setting in settings]
+    for role, ports in (("prefill", pods[::2]), ("decode", pods[1::2])):
+        lines.append(f"    {role}:")
+        lines += [f"      - {{name: pod-{port}, url: http://127.0.0.1:{port}}}" for port in ports]
+    return "\n".join(lines) + "\n"
+
+
 class Report:
     """Figures of one command, each with its target and its peers of the same run."""
 
