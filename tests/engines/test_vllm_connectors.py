@@ -51,6 +51,9 @@ def test_a_pull_server_is_refused_as_a_push_server(files, tmp_path):
         wait_until(lambda: "it hands over by pull" in
                    pair.pods()["prefill-0"].get("unusable_because", ""), 60,
                    "the router says what is wrong with the pod")
+        result = pair.check()
+        assert result.returncode == 1
+        assert "prefill-0: " in result.stdout and "it hands over by pull" in result.stdout
     finally:
         pair.close()
 

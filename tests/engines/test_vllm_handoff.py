@@ -51,6 +51,21 @@ def test_a_hundred_prompts_answer_as_one_server_does(pair):
     pair.wait_idle()
 
 
+def test_the_check_finds_what_the_servers_are(pair):
+    result = pair.check("--json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = json.loads(result.stdout)
+    assert found["fits"] is True and found["misfits"] == []
+    assert [pod["pod"] for pod in found["pods"]] == ["prefill-0", "decode-0"]
+    for pod in found["pods"]:
+        assert pair.prefill_version() in pod["engine"], pod
+        assert pod["block_tokens"] == 32 and pod["models"] == ["tiny"] and pod["load"], pod
+    rows = pair.check().stdout.splitlines()
+    assert rows[1].split()[:4] == ["vllm", "prefill-0", "prefill", "yes"]
+    assert rows[-1] == "all fits"
+    pair.wait_idle()  # what the probe asked for was given back
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_cached_tokens_are_the_prefill_servers(pair, stream):
     rng = random.Random(f"cached {stream}")

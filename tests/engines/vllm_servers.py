@@ -13,7 +13,7 @@ import signal
 import subprocess
 
 import httpx
-from harness import BATON, Metrics, Process, Server, free_port, wait_until
+from harness import BATON, Metrics, Process, Server, free_port, run_baton, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent / "vllm_cpu"
 START_LIMIT = 240.0  # seconds until a server has loaded its model
@@ -124,8 +124,8 @@ class VllmPair:
                                  decode_flags)
         self.admin_port = free_port()
         port = free_port()
-        path = self.folder / "baton.yaml"
-        path.write_text(
+        self.config = self.folder / "baton.yaml"
+        self.config.write_text(
             f"listen: 127.0.0.1:{port}\n"
             f"admin: {{listen: 127.0.0.1:{self.admin_port}}}\n"
             "expose_plan: true\n"
@@ -140,7 +140,7 @@ class VllmPair:
             f'    prefill: [{{name: prefill-0, url: "{self.prefill.url}"{pod_ports(events[0])}}}]\n'
             f'    decode: [{{name: decode-0, url: "{self.decode.url}"{pod_ports(events[1])}}}]\n')
         self.router = Server(
-            Process("router", [BATON, "serve", "--config", path], self.folder / "router.log"),
+            Process("router", [BATON, "serve", "--config", self.config], self.folder / "router.log"),
             port, self.admin_port, "/readyz")
         self.url = self.router.url
 
@@ -186,6 +186,9 @@ class VllmPair:
     def pods(self):
         answer = httpx.get(f"http://127.0.0.1:{self.admin_port}/pods", timeout=10).json()
         return {pod["name"]: pod for pod in answer["pools"][0]["pods"]}
+
+    def check(self, *options):
+        return run_baton("check", "--probe", "--config", self.config, *options, timeout=120)
 
     def prefill_version(self):
         return httpx.get(f"{self.prefill.url}/version", timeout=10).json()["version"]
