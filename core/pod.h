@@ -51,6 +51,8 @@ struct Pod {
   std::uint16_t bootstrap_port = 8998;  // where engines find each other, if theirs is fixed before
   std::uint16_t kv_events_port = 0;     // where it publishes its KV events; 0: as its pool says
   std::uint16_t kv_replay_port = 0;
+  std::string health_path = "/health";
+  std::string metrics_path;  // empty: where its engine serves them
   EngineFacts facts;
 };
 

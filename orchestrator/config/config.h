@@ -24,6 +24,8 @@ struct HealthConfig {
   Duration timeout = std::chrono::seconds(1);
   int failures = 3;        // failed checks in a row that eject a pod
   int passive_errors = 5;  // failed requests in a row that eject it
+  std::string path = "/health";
+  std::string metrics_path{};  // empty: where the connector's engine serves them
 };
 
 struct SloConfig {

@@ -237,7 +237,7 @@ const ObjectSpec& health_spec() {
   static const ObjectSpec described =
       Describe<HealthConfig>("Health checks")
           .duration("interval_seconds", &HealthConfig::interval, 0.05, 3'600,
-                    "Between two checks of a pod (`GET /health`), each with a look at its metrics.")
+                    "Between two checks of a pod, each with a look at its metrics.")
           .duration("timeout_seconds", &HealthConfig::timeout, 0.01, 600,
                     "A check that takes longer has failed.")
           .field("failures", FieldKind::kInteger, &HealthConfig::failures,
@@ -245,7 +245,12 @@ const ObjectSpec& health_spec() {
           .range(1, 1'000)
           .field("passive_errors", FieldKind::kInteger, &HealthConfig::passive_errors,
                  "Failed requests in a row that eject a pod.")
-          .range(1, 1'000'000);
+          .range(1, 1'000'000)
+          .field("path", FieldKind::kText, &HealthConfig::path,
+                 "What is asked for in a check: a pod that answers 200 is well.")
+          .field("metrics_path", FieldKind::kText, &HealthConfig::metrics_path,
+                 "Where pods serve their metrics; none: at `/metrics`, with the connector `trtllm` "
+                 "at `/prometheus/metrics`.");
   return described;
 }
 

@@ -38,6 +38,13 @@ void check_name(const std::string& name, const std::string& path, std::vector<Wh
   issues.push_back({path, path + " must be at most 128 letters, digits, '.', '_' and '-'"});
 }
 
+// Of a request's target.
+void check_path(const std::string& text, const std::string& path, std::vector<WholeIssue>& issues) {
+  const bool printable = std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7F; });
+  if (text.starts_with('/') && printable) return;
+  issues.push_back({path, path + " must begin with / and have no spaces, such as /health"});
+}
+
 class Checker {
  public:
   void check_pool(const PoolConfig& pool, const std::string& path) {
@@ -54,6 +61,10 @@ class Checker {
     check_pods(pool.decode, path + ".decode");
     check_pods(pool.both, path + ".both");
     check_kv_events(pool, path);
+    check_path(pool.health.path, path + ".health.path", issues);
+    if (!pool.health.metrics_path.empty()) {
+      check_path(pool.health.metrics_path, path + ".health.metrics_path", issues);
+    }
     if (pool.decode.empty() && pool.both.empty()) {
       issues.push_back({path, path + " has no pod that decodes; list one under decode or both"});
     } else if (pool.split == Split::kAlways && pool.prefill.empty() && pool.both.size() < 2) {
@@ -142,6 +153,10 @@ std::vector<Pod> PoolConfig::pods() const {
   std::vector<Pod> all = prefill;
   all.insert(all.end(), decode.begin(), decode.end());
   all.insert(all.end(), both.begin(), both.end());
+  for (Pod& pod : all) {
+    pod.health_path = health.path;
+    pod.metrics_path = health.metrics_path;
+  }
   return all;
 }
 

@@ -68,8 +68,10 @@ void add_facts_of_metrics(EngineFacts& facts, const Result<EngineMetrics>& metri
 }
 
 Task<Result<EngineMetrics>> ask_metrics(const PodDoor& door) {
-  const std::string target =
-      door.connector == nullptr ? "/metrics" : door.connector->metrics_target();
+  std::string target = door.pod.metrics_path;
+  if (target.empty()) {
+    target = door.connector == nullptr ? "/metrics" : door.connector->metrics_target();
+  }
   const auto text = co_await get(door, target);
   if (!text) co_return std::unexpected(text.error());
   auto metrics = read_engine_metrics(*text);
@@ -129,7 +131,7 @@ std::string text_of(const nlohmann::json& object, const char* key) {
 
 Task<PodLook> look_at_pod(PodDoor door, std::optional<std::uint64_t> known_start) {
   PodLook look;
-  if (auto answer = co_await get(door, "/health"); !answer) {
+  if (auto answer = co_await get(door, door.pod.health_path); !answer) {
     look.health = std::unexpected(answer.error());
     look.metrics = std::unexpected(std::move(answer.error()));
     co_return look;

@@ -168,6 +168,8 @@ PodRegistry::WatchPtr PodRegistry::take_or_add(std::vector<WatchPtr>& before,
     watch->pod.url = pod.url;
     watch->pod.labels = pod.labels;
     watch->pod.max_running = pod.max_running;
+    watch->pod.health_path = pod.health_path;
+    watch->pod.metrics_path = pod.metrics_path;
     watch->timeout = pool.health.timeout;
     watch->health.set_config(pool.health);
     watch->changed = true;

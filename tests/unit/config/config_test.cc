@@ -122,6 +122,23 @@ pools:
                                     "a:65535, as the pod at a:1 does")));
 }
 
+TEST(ParseConfig, GivesEachPodThePathsOfItsPool) {
+  const std::string pool =
+      "pools: [{name: p, model: m, both: [{name: b, url: 'http://x:80'}], health: ";
+  const auto good =
+      parse_config(pool + "{path: /health/ready, metrics_path: /prometheus/metrics}}]");
+  ASSERT_TRUE(good);
+  const Pod pod = good->pools[0].pods().at(0);
+  EXPECT_EQ(pod.health_path, "/health/ready");
+  EXPECT_EQ(pod.metrics_path, "/prometheus/metrics");
+  for (const std::string health : {"{path: health}", "{path: \"/a b\"}", "{metrics_path: metrics}",
+                                   "{metrics_path: \"/a\\nb\"}"}) {
+    EXPECT_THAT(issues_of(pool + health + "}]"),
+                ElementsAre(HasSubstr("path must begin with / and have no spaces")))
+        << health;
+  }
+}
+
 TEST(ParseConfig, NamesTheNearestKeyWithItsPlace) {
   EXPECT_THAT(issues_of(with("lisen: 1")),
               ElementsAre("f:1:1: unknown key \"lisen\"; did you mean \"listen\"?"));

@@ -171,6 +171,25 @@ TEST_F(RegistryTest, LearnsHealthFactsAndLoad) {
   EXPECT_NE(entry(0).index, entry(1).index);
 }
 
+TEST_F(RegistryTest, AsksWhereThePoolSaysTo) {
+  auto moved = config();
+  moved->pools[0].connector = "plain";
+  moved->pools[0].health.path = "/health/ready";
+  moved->pools[0].health.metrics_path = "/load";
+  registry_->apply(moved);
+  run_until_ready();
+  EXPECT_EQ(entry(1).state.running, 3);
+  EXPECT_GT(decode_.asked["/health/ready"], 0);
+  EXPECT_GT(decode_.asked["/load"], 0);
+  EXPECT_FALSE(decode_.asked.contains("/health"));
+  EXPECT_FALSE(decode_.asked.contains("/metrics"));
+
+  moved = std::make_shared<Config>(*moved);  // a reload
+  moved->pools[0].health.metrics_path.clear();
+  registry_->apply(moved);
+  run_until([this] { return decode_.asked["/metrics"] > 0; });
+}
+
 TEST_F(RegistryTest, LearnsOfVllmByItsOwnEndpoints) {
   const std::string load = "vllm:num_requests_running 0\n";
   const std::string block = "vllm:cache_config_info{block_size=\"16\"} 1\n";
