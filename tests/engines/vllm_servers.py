@@ -12,8 +12,7 @@ import pathlib
 import signal
 import subprocess
 
-import httpx
-from harness import BATON, Metrics, Process, Server, free_port, run_baton, wait_until
+from harness import BATON, Metrics, Process, Server, free_port, run_baton, wait_until, web
 
 HERE = pathlib.Path(__file__).resolve().parent / "vllm_cpu"
 START_LIMIT = 240.0  # seconds until a server has loaded its model
@@ -74,7 +73,7 @@ class VllmServer:
     def ready(self):
         if self.child.poll() is not None:
             raise AssertionError(f"{self.name} ended at its start:\n{self.tail()}")
-        return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+        return web.get(f"{self.url}/health", timeout=5).status_code == 200
 
     def wait_ready(self):
         wait_until(self.ready, START_LIMIT, f"{self.name} is ready")
@@ -94,7 +93,7 @@ class VllmServer:
         return "\n".join(told[-lines:])
 
     def metrics(self):
-        return Metrics(httpx.get(f"{self.url}/metrics", timeout=10).text)
+        return Metrics(web.get(f"{self.url}/metrics", timeout=10).text)
 
     def metric(self, name, **labels):
         return self.metrics().value(name, 0.0, **labels)
@@ -176,22 +175,22 @@ class VllmPair:
     def post(self, path, body, at=None, headers=None, timeout=ANSWER_LIMIT):
         """One request to the router, or to the server `at`."""
         url = at.url if at else self.url
-        return httpx.post(f"{url}{path}", json={"model": MODEL, **body}, timeout=timeout,
+        return web.post(f"{url}{path}", json={"model": MODEL, **body}, timeout=timeout,
                           headers=headers)
 
     def router_metric(self, name, **labels):
-        text = httpx.get(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=10).text
+        text = web.get(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=10).text
         return Metrics(text).value(name, 0.0, **labels)
 
     def pods(self):
-        answer = httpx.get(f"http://127.0.0.1:{self.admin_port}/pods", timeout=10).json()
+        answer = web.get(f"http://127.0.0.1:{self.admin_port}/pods", timeout=10).json()
         return {pod["name"]: pod for pod in answer["pools"][0]["pods"]}
 
     def check(self, *options):
         return run_baton("check", "--probe", "--config", self.config, *options, timeout=120)
 
     def prefill_version(self):
-        return httpx.get(f"{self.prefill.url}/version", timeout=10).json()["version"]
+        return web.get(f"{self.prefill.url}/version", timeout=10).json()["version"]
 
     def transfers(self):
         return self.decode.metric("vllm:nixl_xfer_time_seconds_count")

@@ -11,8 +11,7 @@
 import json
 import socket
 
-import httpx
-from harness import BATON, LIMIT, Process, Server, System, free_port, wait_until
+from harness import BATON, LIMIT, Process, Server, System, free_port, wait_until, web
 
 
 PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
@@ -121,7 +120,7 @@ class MockSystem(System):
 
     def events(self, path, body, pod=None):
         """The data of a stream's events, parsed; [DONE] as a text."""
-        answer = httpx.post(self.base(pod) + path, json={**body, "stream": True}, timeout=60)
+        answer = web.post(self.base(pod) + path, json={**body, "stream": True}, timeout=60)
         assert answer.status_code == 200, answer.text
         data = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
         return [d if d == "[DONE]" else json.loads(d) for d in data]
@@ -129,7 +128,7 @@ class MockSystem(System):
     # Mocks
 
     def get(self, pod, path):
-        return httpx.get(self.base(pod) + path, timeout=LIMIT).json()
+        return web.get(self.base(pod) + path, timeout=LIMIT).json()
 
     def ledger(self, pod):
         return self.get(pod, "/debug/ledger")
@@ -155,7 +154,7 @@ class MockSystem(System):
         for name in self.pods:
             if self.pods[name].process.alive():
                 self.faults(name, [])
-                httpx.delete(self.base(name) + "/debug/requests", timeout=LIMIT)
+                web.delete(self.base(name) + "/debug/requests", timeout=LIMIT)
 
     def left(self):
         """What is pinned, in use or broken anywhere; empty: nothing."""

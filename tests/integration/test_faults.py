@@ -7,7 +7,7 @@ import threading
 
 import httpx
 import pytest
-from harness import System, wait_until
+from harness import System, wait_until, web
 
 LONG = 6000  # prompt tokens: prefill takes long enough to be interrupted
 
@@ -98,7 +98,7 @@ def test_decode_pod_killed_before_its_first_token_is_still_answered(fragile):
 def test_decode_pod_killed_in_the_stream_ends_it_with_an_error_event(fragile):
     request = body(fragile, prompt(3, 100), max_tokens=8000, stream=True)
     events = []
-    with httpx.stream("POST", f"{fragile.url}/v1/completions", json=request, timeout=60) as stream:
+    with web.stream("POST", f"{fragile.url}/v1/completions", json=request, timeout=60) as stream:
         assert stream.status_code == 200
         victim = stream.headers["x-baton-decode"]
         try:

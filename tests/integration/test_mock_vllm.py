@@ -11,7 +11,7 @@ import threading
 import httpx
 import openai
 import pytest
-from harness import free_port, run_baton, wait_until
+from harness import free_port, run_baton, wait_until, web
 from mocks import (PROMPT, SHAPES, TOOLS, MockSystem, chat, choices, completion, send_unread,
                    told_by)
 
@@ -210,7 +210,7 @@ def test_a_stream_that_breaks_ends_with_an_error_event(system):
     for name in ("decode-0", "decode-1"):
         system.faults(name, "cut_utf8@decode")
     text = ""
-    with httpx.stream("POST", f"{system.url}/v1/completions", json=completion(stream=True),
+    with web.stream("POST", f"{system.url}/v1/completions", json=completion(stream=True),
                       timeout=60) as stream:
         try:
             for piece in stream.iter_bytes():
@@ -283,7 +283,7 @@ def test_wrong_requests_are_refused_as_vllm_refuses_them(system):
     different = []
     for case in REFUSALS:
         kind = case.get("content_type", "application/json")
-        answer = httpx.post(system.base("single") + case["path"], content=case["body"].encode(),
+        answer = web.post(system.base("single") + case["path"], content=case["body"].encode(),
                             headers={"content-type": kind}, timeout=60)
         got = answer.json().get("error")
         if (answer.status_code, got) != (case["status"], case["error"]):

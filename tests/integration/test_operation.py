@@ -1,9 +1,8 @@
 """The admin port, and pods that fail, drain and come back."""
 
-import httpx
 import pytest
 
-from harness import System
+from harness import System, web
 
 PROMPT = "The baker opened the door and"
 
@@ -22,8 +21,8 @@ def own_system(model, tmp_path):
 
 
 def test_probes_and_build_info(system):
-    assert httpx.get(f"{system.admin_url}/livez").status_code == 200
-    assert httpx.get(f"{system.admin_url}/readyz").status_code == 200
+    assert web.get(f"{system.admin_url}/livez").status_code == 200
+    assert web.get(f"{system.admin_url}/readyz").status_code == 200
     assert system.router_metrics().value("baton_build_info") == 1
 
 
@@ -47,7 +46,7 @@ def test_requests_are_counted(system):
 
 def test_drained_pod_gets_nothing_new(own_system):
     system = own_system
-    answer = httpx.post(f"{system.admin_url}/pods/prefill-0/drain")
+    answer = web.post(f"{system.admin_url}/pods/prefill-0/drain")
     assert answer.status_code in (200, 202, 204)
     system.wait_until(lambda: system.pod_states()["prefill-0"]["health"] == "draining")
     for _ in range(4):

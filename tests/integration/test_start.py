@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 
-import httpx
 import pytest
 
-from harness import BATON, LIMIT, START_LIMIT, Process, System, free_port, run_baton, wait_until
+from harness import (BATON, LIMIT, START_LIMIT, Process, System, free_port, run_baton, wait_until,
+                     web)
 
 
 def refused(result, *words):
@@ -140,7 +140,7 @@ def test_up_leaves_nothing_behind(model, tmp_path, signals):
                              "--port", free_port(), "--admin-port", admin], tmp_path / "up.log")
     process.start()
     try:
-        wait_until(lambda: httpx.get(f"http://127.0.0.1:{admin}/readyz").status_code == 200,
+        wait_until(lambda: web.get(f"http://127.0.0.1:{admin}/readyz").status_code == 200,
                    START_LIMIT, "up is ready")
         pods = children_of(process.child.pid)
         assert len(pods) == 3
