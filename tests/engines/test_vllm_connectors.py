@@ -49,7 +49,7 @@ def test_a_pull_server_is_refused_as_a_push_server(files, tmp_path):
             server.wait_ready()
         pair.router.start()
         wait_until(lambda: "it hands over by pull" in
-                   pair.pods()["prefill-0"].get("unusable_because", ""), 60,
+                   (pair.pods()["prefill-0"]["unusable_because"] or ""), 60,
                    "the router says what is wrong with the pod")
         result = pair.check()
         assert result.returncode == 1
