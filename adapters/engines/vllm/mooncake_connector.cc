@@ -50,7 +50,9 @@ Result<void> read_engines(const Pod& pod, std::string_view registry, EngineFacts
   if (engines.size() > 1) {
     for (auto& [rank, engine] : engines) facts.rank_engine_ids.push_back(std::move(engine));
   }
-  facts.kv_address = fmt::format("{}:{}", pod.host, pod.bootstrap_port);
+  const bool is_v6 = pod.host.contains(':');
+  facts.kv_address =
+      fmt::format("{}{}{}:{}", is_v6 ? "[" : "", pod.host, is_v6 ? "]" : "", pod.bootstrap_port);
   return {};
 }
 

@@ -31,7 +31,9 @@ class VllmMooncakeConnector final : public Connector {
                                            const PrefillResponse& prefill) const override;
   [[nodiscard]] LegAction on_leg_failure(const Error& error) const override;
   // There is no release: a decode leg that was sent fetches the blocks even if it is cancelled, and
-  // without one VLLM_MOONCAKE_ABORT_REQUEST_TIMEOUT (480 s) is the bound.
+  // frees them if its server refuses it (mooncake_connector.py:1133); to ask for blocks that are
+  // gone would occupy the prefill server for minutes. Without a decode leg
+  // VLLM_MOONCAKE_ABORT_REQUEST_TIMEOUT (480 s) is the bound.
   [[nodiscard]] Error read_error(unsigned status, std::string_view body, Stage leg) const override;
   [[nodiscard]] bool may_fail_in_stream() const override { return true; }
   [[nodiscard]] bool counts_fetched_as_cached() const override { return true; }

@@ -138,14 +138,26 @@ Result<EngineFacts> facts_of(const std::string& registry, Role role = Role::kPre
 TEST(VllmMooncakeFacts, AProducersEngineIsInItsBootstrapServer) {
   EXPECT_EQ(VllmMooncakeConnector().facts_targets(pod_of(Role::kPrefill)),
             (std::vector<FactsTarget>{{"/version"}, {"/v1/models"}, {"/query", 8999}}));
-  const auto facts = facts_of(
-      R"({"0":{"engine_id":"e-0","worker_addr":{"0":{"0":"10.0.0.7:1"},"1":{"0":"10.0.0.7:2"}}}})");
+  const auto facts = facts_of(R"({"0":{"engine_id":"e-0","worker_addr":)"
+                              R"({"0":{"0":"tcp://10.0.0.7:1"},"1":{"0":"tcp://10.0.0.7:2"}}}})");
   ASSERT_TRUE(facts.has_value()) << facts.error().message;
   EXPECT_EQ(facts->engine_id, "e-0");
   EXPECT_TRUE(facts->rank_engine_ids.empty());
   EXPECT_EQ(facts->kv_address, "10.0.0.7:8999");
   EXPECT_EQ(facts->tensor_parallel, 2);
   EXPECT_EQ(facts->max_context, Tokens(2048));
+}
+
+// mooncake_connector.py:2444 asks a URL that is made of the address.
+TEST(VllmMooncakeFacts, AnIpv6AddressIsInBrackets) {
+  Pod pod = pod_of(Role::kPrefill);
+  pod.host = "fd00::7";
+  const std::string bodies[] = {R"({"version":"0.32.0"})",
+                                R"({"data":[{"id":"m","max_model_len":2048,"owned_by":"vllm"}]})",
+                                R"({"0":{"engine_id":"e-0"}})"};
+  const auto facts = VllmMooncakeConnector().read_facts(pod, bodies);
+  ASSERT_TRUE(facts.has_value());
+  EXPECT_EQ(facts->kv_address, "[fd00::7]:8999");
 }
 
 TEST(VllmMooncakeFacts, RanksAreInTheirOrder) {
