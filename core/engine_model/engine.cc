@@ -41,7 +41,10 @@ void Engine::submit(SequenceId id, SequenceSpec spec) {
 
 void Engine::abort(SequenceId id) {
   free_kept(id);
-  if (sequences_.contains(id)) remove(id, false);
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return;
+  const Sequence& sequence = found->second;
+  remove(id, sequence.spec.fetch_outlives_abort && sequence.place == Place::kAwaitsKv);
 }
 
 void Engine::kv_arrived(SequenceId id, std::uint64_t content) {

@@ -44,6 +44,8 @@ struct SequenceSpec {
   int top = 0;               // candidates wanted with each token
   bool wait_for_kv = false;  // the prompt's KV comes from another engine
   bool keep_blocks = false;  // at a finish by length or stop, until free_kept()
+  // Blocks that wait for KV are kept at an abort too: someone may write into them yet.
+  bool fetch_outlives_abort = false;
   // An answer of these tokens, then the end of text; asked once, with the KV's content. Null: the
   // answer is drawn.
   std::function<std::vector<TokenId>(std::uint64_t content)> script;
@@ -109,7 +111,8 @@ class Engine {
 
   // Queues it. The id is the caller's, never used before.
   void submit(SequenceId id, SequenceSpec spec);
-  // Ends it without a further event and frees its blocks, kept ones too. Unknown ids are ignored.
+  // Ends it without a further event and frees its blocks, those that were kept before too. Unknown
+  // ids are ignored.
   void abort(SequenceId id);
   // Answers kWantsKv: the whole prompt's KV is here, good for `content` (kv_content()).
   void kv_arrived(SequenceId id, std::uint64_t content);

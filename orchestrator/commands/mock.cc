@@ -233,7 +233,9 @@ void add_engine_options(CLI::App& command, MockFlags& flags) {
 
 void add_handoff_options(CLI::App& command, MockFlags& flags) {
   command
-      .add_option("--lease-seconds", flags.lease_seconds, "How long a prefill's blocks are kept")
+      .add_option("--lease-seconds", flags.lease_seconds,
+                  "How long a prefill's blocks are kept; vllm-mooncake: and how long a decode leg "
+                  "that came before them waits")
       ->check(CLI::PositiveNumber)
       ->envname("BATON_MOCK_LEASE_SECONDS")
       ->capture_default_str();
@@ -245,7 +247,7 @@ void add_handoff_options(CLI::App& command, MockFlags& flags) {
       ->capture_default_str();
   command
       .add_option("--waiting-timeout-seconds", flags.waiting_timeout_seconds,
-                  "sglang: how long a decode leg waits for its KV")
+                  "sglang, vllm-mooncake: how long a decode leg waits for its KV")
       ->check(CLI::PositiveNumber)
       ->envname("BATON_MOCK_WAITING_TIMEOUT_SECONDS")
       ->capture_default_str();
@@ -282,7 +284,8 @@ void add_process_options(CLI::App& command, MockFlags& flags) {
       ->capture_default_str();
   command
       .add_option("--side-channel", flags.side_channel,
-                  "HOST:PORT at which other mocks fetch KV; port 0: any")
+                  "HOST:PORT at which other mocks fetch KV, and of the bootstrap server where the "
+                  "engine has one; port 0: any")
       ->envname("BATON_MOCK_SIDE_CHANNEL")
       ->capture_default_str();
   command

@@ -103,14 +103,14 @@ class MockSystem(System):
         what the router's configuration says of one beside its name and URL."""
         self._describe(folder, split, model, connector, pool, router)
         self.mock_options, self.pod_options = list(mock_options), pod_options or {}
-        self.pod_yaml = pod_yaml or {}
+        self.pod_yaml, self.side_channels = pod_yaml or {}, {}
         self._make(prefill, decode, single=True)
 
     def _add_pod(self, name, role):
-        port = free_port()
+        port, self.side_channels[name] = free_port(), free_port()
         arguments = [BATON, "mock", "--engine", self.connector, "--role", role, "--model",
                      self.model_name, "--listen", f"127.0.0.1:{port}", "--side-channel",
-                     f"127.0.0.1:{free_port()}", *self.mock_options,
+                     f"127.0.0.1:{self.side_channels[name]}", *self.mock_options,
                      *self.pod_options.get(name, ())]
         process = Process(name, arguments, self.folder / f"{name}.log")
         self.pods[name] = Server(process, port, port, "/health")

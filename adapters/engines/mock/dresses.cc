@@ -22,7 +22,8 @@ std::unique_ptr<Dress> make(PodParts& parts) {
 
 constexpr std::array kKnown = {
     Known{"vllm-nixl", &make<vllm::VllmDress>}, Known{"vllm-nixl-push", &make<vllm::VllmDress>},
-    Known{"sglang", &make<sglang::SglangDress>}, Known{"trtllm", &make<trtllm::TrtllmDress>}};
+    Known{"vllm-mooncake", &make<vllm::VllmDress>}, Known{"sglang", &make<sglang::SglangDress>},
+    Known{"trtllm", &make<trtllm::TrtllmDress>}};
 
 }  // namespace
 

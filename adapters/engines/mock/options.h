@@ -35,9 +35,11 @@ struct MockOptions {
   std::uint16_t kv_replay_port = 0;
   KvEventEncoding kv_events_encoding = KvEventEncoding::kVllmMap;
 
+  // How long blocks are kept; of vllm-mooncake VLLM_MOONCAKE_ABORT_REQUEST_TIMEOUT, 480 s there.
   Duration lease = std::chrono::seconds(30);
   // How long an SGLang prefill leg waits for its decode leg, and a decode leg for its KV
-  // (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT and ..._WAITING_TIMEOUT).
+  // (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT and ..._WAITING_TIMEOUT; with vllm-mooncake the
+  // timeout above and 60 s).
   Duration bootstrap_timeout = std::chrono::seconds(300);
   Duration waiting_timeout = std::chrono::seconds(300);
   bool recompute_failed_loads = false;  // else they fail the request

@@ -169,6 +169,26 @@ TEST(Engine, KeepsBlocksOfAPrefillUntilTheyAreFreed) {
   EXPECT_EQ(bench.engine.pool().used_blocks(), 0);
 }
 
+TEST(Engine, BlocksThatMayYetBeWrittenToOutliveAnAbort) {
+  Bench bench;
+  SequenceSpec wanted = spec(prompt(1, 10));
+  wanted.wait_for_kv = true;
+  wanted.fetch_outlives_abort = true;
+  bench.engine.submit(1, wanted);
+  bench.run();
+  bench.engine.abort(1);
+  EXPECT_EQ(bench.engine.live(), 0U);
+  EXPECT_EQ(bench.engine.pool().used_blocks(), 3);
+  bench.engine.free_kept(1);
+  EXPECT_EQ(bench.engine.pool().used_blocks(), 0);
+
+  bench.engine.submit(2, wanted);
+  bench.run();
+  bench.engine.kv_arrived(2, kv_content(wanted.prompt, ""));
+  bench.engine.abort(2);
+  EXPECT_EQ(bench.engine.pool().used_blocks(), 0) << "nobody writes any more";
+}
+
 TEST(Engine, FetchedKvMakesTheAnswerThatComputedKvMakes) {
   const auto ids = prompt(1, 18);
   const auto computed = Bench().answer(spec(ids, 6));

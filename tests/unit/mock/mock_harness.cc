@@ -86,15 +86,15 @@ MockPod& Street::decode(MockOptions options) {
   return add(std::move(options));
 }
 
-std::shared_ptr<Call> Street::begin(const MockPod& pod, std::string method, std::string target,
-                                    std::string body, http::Fields fields) {
+std::shared_ptr<Call> Street::begin_at(std::uint16_t port, std::string method, std::string target,
+                                       std::string body, http::Fields fields) {
   if (!client_) client_ = http::Client::create(io, {});
   auto call = std::make_shared<Call>();
   calls_.push_back(call);
   http::ClientRequest request{std::move(method), std::move(target), std::move(fields),
                               std::move(body)};
   asio::co_spawn(
-      io, fetch(client_.get(), pod.options().port, std::move(request), call),
+      io, fetch(client_.get(), port, std::move(request), call),
       asio::bind_cancellation_slot(call->leave.slot(), [call](const std::exception_ptr& failure) {
         call->cut = call->cut || failure != nullptr;
         call->ended = true;

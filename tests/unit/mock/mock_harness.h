@@ -39,7 +39,13 @@ class Street {
 
   [[nodiscard]] std::shared_ptr<Call> begin(const MockPod& pod, std::string method,
                                             std::string target, std::string body,
-                                            http::Fields fields = {});
+                                            http::Fields fields = {}) {
+    return begin_at(pod.options().port, std::move(method), std::move(target), std::move(body),
+                    std::move(fields));
+  }
+  [[nodiscard]] std::shared_ptr<Call> begin_at(std::uint16_t port, std::string method,
+                                               std::string target, std::string body,
+                                               http::Fields fields = {});
   // The same, run to its end.
   [[nodiscard]] std::shared_ptr<Call> call(const MockPod& pod, std::string method,
                                            std::string target, std::string body = {},

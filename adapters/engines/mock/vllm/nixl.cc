@@ -29,11 +29,6 @@ Json first_group(const Json& ids) {
 Nixl::Nixl(PodParts& parts, Metrics& metrics)
     : parts_(parts), metrics_(metrics), expiry_(parts.io) {}
 
-std::string Nixl::engine_id(std::size_t rank) const {
-  if (parts_.ranks.size() == 1) return parts_.options.engine_id;
-  return fmt::format("{}_dp{}", parts_.options.engine_id, rank);
-}
-
 // nixl/metadata.py, compute_nixl_compatibility_hash: what must be the same on both sides.
 std::string Nixl::compatibility_hash() const {
   const MockOptions& options = parts_.options;
@@ -83,7 +78,7 @@ void Nixl::keep(Work& work, std::size_t choice) {
     work.handoff = {{"do_remote_prefill", true},
                     {"do_remote_decode", false},
                     {"remote_block_ids", Json::array({lease.blocks})},
-                    {"remote_engine_id", engine_id(lease.rank)},
+                    {"remote_engine_id", engine_id_of(parts_, lease.rank)},
                     {"remote_request_id", lease.request_id},
                     {"remote_host", parts_.options.side_channel_host},
                     {"remote_port", parts_.options.side_channel_port},
@@ -112,7 +107,7 @@ http::Task<Answer> Nixl::serve(const http::Request& request) {
   const std::string_view path = request.path();
   if (path == "/nixl/metadata") {
     Json ids = Json::array();
-    for (std::size_t i = 0; i < parts_.ranks.size(); ++i) ids.push_back(engine_id(i));
+    for (std::size_t i = 0; i < parts_.ranks.size(); ++i) ids.push_back(engine_id_of(parts_, i));
     std::string hash = compatibility_hash();
     if (parts_.faults.take(Leg::kPrefill, {FaultKind::kVersionMismatch})) hash += "-other";
     co_return json_answer(200, {{"engine_ids", ids}, {"compatibility_hash", hash}});
@@ -160,9 +155,9 @@ Answer Nixl::read(const Json& asked) {
                      "the blocks of request " + id + " are gone: " + gone->second);
   }
   Lease& lease = found->second;
-  if (text_of(asked, "engine_id") != engine_id(lease.rank)) {
+  if (text_of(asked, "engine_id") != engine_id_of(parts_, lease.rank)) {
     return violation("wrong_engine_id",
-                     fmt::format("this is engine {}, not {}", engine_id(lease.rank),
+                     fmt::format("this is engine {}, not {}", engine_id_of(parts_, lease.rank),
                                  text_of(asked, "engine_id")));
   }
   if (lease.being_read) return violation("second_reader", "request " + id + " is being read");
@@ -233,9 +228,16 @@ Json Nixl::leases() const {
   return list;
 }
 
+Json Nixl::state() const {
+  return {{"pinned_blocks", pinned_blocks()},
+          {"leases", leases()},
+          {"registered", registrations_.size()}};  // push: decode legs that wait for a prefill leg
+}
+
 // The decode side
 
 bool Nixl::accept(const std::shared_ptr<Work>& work) {
+  if (work->wanted.leg != Leg::kDecode) return true;
   const Json& params = work->wanted.body["kv_transfer_params"];
   RequestRecord& record = *work->record;
   record.handoff = params;
@@ -291,11 +293,12 @@ http::Task<void> Nixl::run(Nixl* self, std::shared_ptr<Work> work, std::size_t c
   Json body = {{"request_id", id}, {"engine_id", engine}};
   body["block_ids"] = params["remote_block_ids"];
   body["tokens"] = tokens;
-  unsigned status = 0;
-  const auto answer = co_await ask(self, peer, "POST", "/nixl/read", std::move(body), &status);
-  if (!answer || status != 200) {
-    const std::string name = answer ? text_of(*answer, "violation") : std::string();
-    self->fail(work, choice, answer ? text_of(*answer, "message") : "no answer to the read", name);
+  const auto answer =
+      co_await ask(&self->parts_.client, peer, "POST", "/nixl/read", std::move(body));
+  if (!answer || answer->status != 200) {
+    const std::string name = answer ? text_of(answer->body, "violation") : std::string();
+    self->fail(work, choice, answer ? text_of(answer->body, "message") : "no answer to the read",
+               name);
     co_return;
   }
   const TimePoint posted = Clock::now();
@@ -317,7 +320,7 @@ http::Task<void> Nixl::run(Nixl* self, std::shared_ptr<Work> work, std::size_t c
   }
   work->record->note("KV fetched");
   if (!work->over()) {
-    work->rank().kv_arrived(work->choices[choice].sequence, (*answer)["content"]);
+    work->rank().kv_arrived(work->choices[choice].sequence, answer->body["content"]);
   }
 }
 
@@ -328,15 +331,14 @@ http::Task<std::string> Nixl::handshake(Nixl* self, Peer peer, std::string engin
   const std::string own = self->compatibility_hash();
   const auto known = self->known_engines_.find(engine_id);
   if (known != self->known_engines_.end() && known->second == own) co_return "";
-  unsigned status = 0;
-  const auto answer = co_await ask(self, peer, "GET", "/nixl/metadata", Json(), &status);
-  if (!answer || status != 200) co_return "the prefill engine does not answer";
-  const std::string hash = text_of(*answer, "compatibility_hash");
+  const auto answer = co_await ask(&self->parts_.client, peer, "GET", "/nixl/metadata", Json());
+  if (!answer || answer->status != 200) co_return "the prefill engine does not answer";
+  const std::string hash = text_of(answer->body, "compatibility_hash");
   if (hash != own) {
     self->parts_.ledger.violate(record, "version_mismatch");
     co_return fmt::format("NIXL compatibility hash mismatch. Local: {}, Remote: {}.", own, hash);
   }
-  const Json* ids = member(*answer, "engine_ids");
+  const Json* ids = member(answer->body, "engine_ids");
   if (ids == nullptr || std::ranges::find(*ids, Json(engine_id)) == ids->end()) {
     self->parts_.ledger.violate(record, "wrong_engine_id");
     co_return fmt::format("Remote NIXL agent engine ID mismatch. Expected {}", engine_id);
@@ -345,27 +347,10 @@ http::Task<std::string> Nixl::handshake(Nixl* self, Peer peer, std::string engin
   co_return "";
 }
 
-http::Task<std::optional<Json>> Nixl::ask(Nixl* self, Peer peer, std::string method,
-                                          std::string target, Json body, unsigned* status) {
-  http::ClientRequest request{std::move(method), std::move(target), {}, ""};
-  if (!body.is_null()) {
-    request.fields = {{"content-type", "application/json"}};
-    request.body = dump(body);
-  }
-  auto exchange = co_await self->parts_.client.send(peer.host, peer.port, std::move(request));
-  if (!exchange) co_return std::nullopt;
-  *status = (*exchange)->status();
-  const auto text = co_await (*exchange)->read_all(Bytes(64LL << 20));
-  if (!text) co_return std::nullopt;
-  Json answer = Json::parse(*text, nullptr, false);
-  if (answer.is_discarded()) co_return std::nullopt;
-  co_return answer;
-}
-
 http::Task<void> Nixl::tell(Nixl* self, Peer peer, std::string target, Json body) {
-  unsigned status = 0;
-  const auto answer = co_await ask(self, peer, "POST", std::move(target), std::move(body), &status);
-  if (!answer || status != 200) ++self->metrics_.rank(0).failed_notifications;
+  const auto answer =
+      co_await ask(&self->parts_.client, peer, "POST", std::move(target), std::move(body));
+  if (!answer || answer->status != 200) ++self->metrics_.rank(0).failed_notifications;
 }
 
 // base_scheduler.py: every sixth of the lease, from the request's arrival until its KV is here.
@@ -383,27 +368,14 @@ http::Task<void> Nixl::beat(Nixl* self, std::weak_ptr<Work> work) {
   }
 }
 
-// kv_load_failure_policy: `fail` ends the request with the engine's internal error, `recompute`
-// computes the prompt here. Nobody tells the other side, whose lease runs out.
+// Nobody tells the other side, whose lease runs out.
 void Nixl::fail(const std::shared_ptr<Work>& work, std::size_t choice, const std::string& why,
                 std::string_view violation_name) {
-  RequestRecord& record = *work->record;
-  if (!violation_name.empty()) parts_.ledger.violate(&record, violation_name);
-  record.note("KV load failed: " + why);
   ++metrics_.rank(static_cast<std::size_t>(work->wanted.rank)).failed_transfers;
   if (const auto pull = pulls_.find(work.get()); pull != pulls_.end()) {
     pull->second.settled = true;
   }
-  if (parts_.options.recompute_failed_loads) {
-    record.note("recomputed");
-    work->rank().kv_missing(work->choices[choice].sequence);
-  } else {
-    work->fail({500, dump({{"error",
-                            {{"message", "Internal server error"},
-                             {"type", "InternalServerError"},
-                             {"param", nullptr},
-                             {"code", 500}}}})});
-  }
+  fail_load(parts_, *work, choice, why, violation_name);
 }
 
 void Nixl::ended(Work& work) {

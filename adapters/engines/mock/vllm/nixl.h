@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "adapters/engines/mock/dress.h"
-#include "adapters/engines/mock/vllm/metrics.h"
+#include "adapters/engines/mock/side_channel.h"
+#include "adapters/engines/mock/vllm/handoff.h"
 
 namespace baton::adapters::mock::vllm {
 
@@ -38,39 +38,19 @@ struct Lease {
 //   POST /nixl/register   push: where a request's blocks are to be written, held until they are
 //   POST /nixl/unregister push: nobody waits any more (the engine has no such message)
 // What is wrong is counted by name on the reader's side. Owned by the dress, on the pod's thread.
-class Nixl {
+class Nixl final : public Handoff {
  public:
   Nixl(PodParts& parts, Metrics& metrics);
 
-  // The prefill side
-
-  // The engine's name of a choice's request, as kv_transfer_params tell it.
-  [[nodiscard]] std::string engine_request_id(const Work& work, std::size_t choice);
-  // A prefill leg's choice has finished and its blocks are kept.
-  void keep(Work& work, std::size_t choice);
-  http::Task<Answer> serve(const http::Request& request);
-  [[nodiscard]] Json leases() const;
-  [[nodiscard]] std::int64_t pinned_blocks() const;
-  // Push: decode legs that wait for a prefill leg of their request.
-  [[nodiscard]] std::size_t registered() const { return registrations_.size(); }
-
-  // The decode side
-
-  // Looks at the parameters of a decode leg. False: the engine dies of them.
-  [[nodiscard]] bool accept(const std::shared_ptr<Work>& work);
-  // Blocks are ready for a choice's KV: fetches it.
-  void fetch(const std::shared_ptr<Work>& work, std::size_t choice);
-  // The request ended; if its blocks were never fetched, the other side is told that they are not
-  // wanted.
-  void ended(Work& work);
-  // The same for a request that did not reach the engine.
-  void reject(const Json& params, RequestRecord* record);
+  [[nodiscard]] bool accept(const std::shared_ptr<Work>& work) override;
+  void ended(Work& work) override;
+  [[nodiscard]] Json state() const override;
+  void keep(Work& work, std::size_t choice) override;
+  http::Task<Answer> serve(const http::Request& request) override;
+  void fetch(const std::shared_ptr<Work>& work, std::size_t choice) override;
+  void reject(const Json& params, RequestRecord* record) override;
 
  private:
-  struct Peer {
-    std::string host;
-    std::uint16_t port = 0;
-  };
   // Of one decode leg, from its arrival until its blocks are fetched or given back.
   struct Pull {
     Json params;
@@ -88,8 +68,6 @@ class Nixl {
     Signal ready;
   };
   static http::Task<void> run(Nixl* self, std::shared_ptr<Work> work, std::size_t choice);
-  static http::Task<std::optional<Json>> ask(Nixl* self, Peer peer, std::string method,
-                                             std::string target, Json body, unsigned* status);
   static http::Task<std::string> handshake(Nixl* self, Peer peer, std::string engine_id,
                                            RequestRecord* record);
   static http::Task<void> tell(Nixl* self, Peer peer, std::string target, Json body);
@@ -105,8 +83,11 @@ class Nixl {
   // Writes the blocks of one of the two to where the other says, if both are there.
   void match(const std::string& request_id);
 
+  // The engine's name of a choice's request, as kv_transfer_params tell it.
+  [[nodiscard]] std::string engine_request_id(const Work& work, std::size_t choice);
+  [[nodiscard]] Json leases() const;
+  [[nodiscard]] std::int64_t pinned_blocks() const;
   [[nodiscard]] Answer read(const Json& asked);
-  [[nodiscard]] std::string engine_id(std::size_t rank) const;
   [[nodiscard]] std::string compatibility_hash() const;
   void release(const std::string& request_id, std::string_view why);
   void expire();

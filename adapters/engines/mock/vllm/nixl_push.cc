@@ -61,13 +61,12 @@ http::Task<void> Nixl::receive(Nixl* self, std::shared_ptr<Work> work, std::size
   const std::vector<TokenId> tokens = work->prompt_of(work->choices[choice]).ids;
   Json registration = {{"request_id", pull->second.registered_as}};
   registration["tokens"] = tokens;
-  unsigned status = 0;
   const auto answer =
-      co_await ask(self, peer, "POST", "/nixl/register", std::move(registration), &status);
+      co_await ask(&self->parts_.client, peer, "POST", "/nixl/register", std::move(registration));
   if (work->over()) co_return;
   if (!answer) co_return;  // the prefill server died: nobody tells, and the request waits on
-  if (status != 200) {
-    self->fail(work, choice, text_of(*answer, "message"), text_of(*answer, "violation"));
+  if (answer->status != 200) {
+    self->fail(work, choice, text_of(answer->body, "message"), text_of(answer->body, "violation"));
     co_return;
   }
   const Bytes bytes =
@@ -82,7 +81,7 @@ http::Task<void> Nixl::receive(Nixl* self, std::shared_ptr<Work> work, std::size
       .xfer_time.observe(to_seconds(Clock::now() - begun));
   self->pulls_.at(work.get()).settled = true;
   work->record->note("KV written by the prefill server");
-  work->rank().kv_arrived(work->choices[choice].sequence, (*answer)["content"]);
+  work->rank().kv_arrived(work->choices[choice].sequence, answer->body["content"]);
 }
 
 // push_worker.py:265, _handle_push_reg_notif.

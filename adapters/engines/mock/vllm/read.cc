@@ -86,7 +86,7 @@ std::expected<Generation, Answer> VllmDress::read(Api api, const http::Request& 
   const Leg leg = leg_of(*body);
   record.leg = leg;
   const auto refuse = [&](Answer answer) {
-    if (leg == Leg::kDecode) nixl_.reject((*body)["kv_transfer_params"], &record);
+    if (leg == Leg::kDecode) handoff_->reject((*body)["kv_transfer_params"], &record);
     return std::unexpected(std::move(answer));
   };
   Generation wanted;
@@ -113,7 +113,7 @@ std::expected<Generation, Answer> VllmDress::read(Api api, const http::Request& 
   if (auto late = check_in_engine(api, wanted.body, parts_.tokenizer.size(),
                                   parts_.options.data_parallel_size, rank)) {
     if (!wanted.stream) {
-      if (leg == Leg::kDecode) nixl_.reject(wanted.body["kv_transfer_params"], &record);
+      if (leg == Leg::kDecode) handoff_->reject(wanted.body["kv_transfer_params"], &record);
       return std::unexpected(std::move(*late));
     }
     // A stream has begun by then, and the prefill engine hears nothing.
@@ -254,7 +254,8 @@ void VllmDress::note_leg(const Generation& wanted, RequestRecord& record) {
   const auto violate = [&](std::string_view name) { parts_.ledger.violate(&record, name); };
   if (wanted.leg == Leg::kPrefill) {
     if (!can_prefill(role)) violate("wrong_role");
-    if (wanted.stream) violate("prefill_streams");  // a stream tells no kv_transfer_params
+    // A stream tells no kv_transfer_params.
+    if (wanted.stream && handoff_->answer_tells_parameters()) violate("prefill_streams");
     if (wanted.prompts.front().max_tokens > 1) violate("prefill_not_capped");
     // One reader frees all, and only the first prompt's blocks are told.
     if (wanted.n > 1 || wanted.prompts.size() > 1) violate("prefill_of_several");

@@ -6,12 +6,13 @@
 
 namespace baton::adapters::mock::vllm {
 
-VllmDress::VllmDress(PodParts& parts) : parts_(parts), metrics_(parts), nixl_(parts, metrics_) {
+VllmDress::VllmDress(PodParts& parts)
+    : parts_(parts), metrics_(parts), handoff_(make_handoff(parts, metrics_)) {
   form_.prompt_tokens_details = parts.options.prompt_tokens_details;
 }
 
 http::Task<Answer> VllmDress::side_channel(const http::Request& request) {
-  co_return co_await nixl_.serve(request);
+  co_return co_await handoff_->serve(request);
 }
 
 // An engine that is dead answers with its own error (v1/engine/exceptions.py).
@@ -23,15 +24,16 @@ Answer VllmDress::unavailable() const {
 }
 
 std::optional<Failure> VllmDress::begin(const std::shared_ptr<Work>& work) {
-  if (work->wanted.leg == Leg::kPrefill) {
-    work->on_finished = [this, raw = work.get()](std::size_t choice) {
-      if (!raw->left && !raw->failure) nixl_.keep(*raw, choice);
-    };
-  }
-  if (work->wanted.leg != Leg::kDecode) return std::nullopt;
-  if (!nixl_.accept(work)) {
+  if (work->wanted.leg == Leg::kPlain) return std::nullopt;
+  if (!handoff_->accept(work)) {
     parts_.die();
     return internal_failure();
+  }
+  if (work->wanted.leg == Leg::kPrefill) {
+    work->on_finished = [this, raw = work.get()](std::size_t choice) {
+      if (!raw->left && !raw->failure) handoff_->keep(*raw, choice);
+    };
+    return std::nullopt;
   }
   // What is fetched counts as cached, unless the prefill engine told what it had found itself
   // (v1/engine/output_processor.py:741).
@@ -40,7 +42,7 @@ std::optional<Failure> VllmDress::begin(const std::shared_ptr<Work>& work) {
     if (told->is_number_integer()) work->told_cached = told->get<int>();
   }
   work->wants_kv = [this, weak = std::weak_ptr(work)](std::size_t choice) {
-    if (const auto alive = weak.lock()) nixl_.fetch(alive, choice);
+    if (const auto alive = weak.lock()) handoff_->fetch(alive, choice);
   };
   return std::nullopt;
 }
@@ -48,18 +50,15 @@ std::optional<Failure> VllmDress::begin(const std::shared_ptr<Work>& work) {
 void VllmDress::tune(const Work& work, std::size_t, engine_model::SequenceSpec& spec) {
   spec.keep_blocks = work.wanted.leg == Leg::kPrefill;
   spec.wait_for_kv = work.wanted.leg == Leg::kDecode;
+  spec.fetch_outlives_abort = handoff_->fetch_outlives_request();
 }
 
 void VllmDress::ended(Work& work) {
-  nixl_.ended(work);
+  handoff_->ended(work);
   metrics_.finished(work);
 }
 
-Json VllmDress::handoffs() const {
-  return {{"pinned_blocks", nixl_.pinned_blocks()},
-          {"leases", nixl_.leases()},
-          {"registered", nixl_.registered()}};
-}
+Json VllmDress::handoffs() const { return handoff_->state(); }
 
 Answer VllmDress::whole(const Work& work) { return {200, dump(form_.whole(work))}; }
 

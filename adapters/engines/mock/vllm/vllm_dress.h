@@ -5,15 +5,15 @@
 
 #include "adapters/engines/mock/dress.h"
 #include "adapters/engines/mock/vllm/answers.h"
+#include "adapters/engines/mock/vllm/handoff.h"
 #include "adapters/engines/mock/vllm/metrics.h"
-#include "adapters/engines/mock/vllm/nixl.h"
 
 namespace baton::adapters::mock::vllm {
 
 inline constexpr std::string_view kVersion = "0.32.0";
 
-// A pod of vLLM 0.32.0 with its NixlConnector in pull mode: routes, words and hand-off as the
-// engine's Python frontend has them. Owned by the pod.
+// A pod of vLLM 0.32.0 with one of its KV connectors: routes, words and hand-off as the engine's
+// Python frontend has them. Owned by the pod.
 class VllmDress final : public Dress {
  public:
   explicit VllmDress(PodParts& parts);
@@ -56,7 +56,7 @@ class VllmDress final : public Dress {
 
   PodParts& parts_;
   Metrics metrics_;
-  Nixl nixl_;
+  std::unique_ptr<Handoff> handoff_;
   AnswerForm form_;
 };
 
