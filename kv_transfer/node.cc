@@ -20,6 +20,7 @@
 #include "kv_transfer/peers.h"
 #include "kv_transfer/receive_session.h"
 #include "kv_transfer/shm_transport.h"
+#include "kv_transfer/tcp_transport.h"
 #include "kv_transfer/ucx_transport.h"
 
 namespace baton::kv {
@@ -33,14 +34,12 @@ Error stopping() { return {ErrorCode::kCancelled, Stage::kHandoff, "the pod is s
 
 Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const Loop& loop,
                                                   BlockArena& arena, const NodeOptions& options) {
+  const std::string host = options.listen.substr(0, options.listen.rfind(':'));
   if (name == "shm") return make_shm_transport(loop, arena);
-  if (name == "ucx") {
-    return make_ucx_transport(
-        loop, arena,
-        {.host = options.listen.substr(0, options.listen.rfind(':')), .tls = options.ucx_tls});
-  }
+  if (name == "tcp") return make_tcp_transport(loop, arena, host);
+  if (name == "ucx") return make_ucx_transport(loop, arena, {.host = host, .tls = options.ucx_tls});
   return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
-              fmt::format("\"{}\" is no KV transport; known are shm and ucx", name));
+              fmt::format("\"{}\" is no KV transport; known are shm, tcp and ucx", name));
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ struct NodeOptions {
   std::uint64_t epoch = 0;        // changes at every start of the process
   std::uint64_t layout_hash = 0;  // KvLayout::hash(); peers of another layout are refused
 
-  std::vector<std::string> transports = {"shm", "ucx"};  // allowed, the preferred one first
+  std::vector<std::string> transports = {"shm", "tcp", "ucx"};  // allowed, the preferred one first
   std::string require_transport;  // if set: a peer that cannot do this one is an error, no fallback
   std::string ucx_tls = "tcp";    // UCX_TLS; must name transports with peer failure detection
 

@@ -13,14 +13,12 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
-#include <map>
-#include <random>
 #include <unordered_set>
 #include <utility>
 
-#include "core/ids.h"
 #include "core/log.h"
 #include "kv_transfer/arena_view.h"
+#include "kv_transfer/one_time_tokens.h"
 
 namespace baton::kv {
 namespace {
@@ -29,17 +27,9 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using Socket = asio::local::stream_protocol::socket;
 
-constexpr std::size_t kTokenBytes = 32;
-constexpr auto kTokenLife = std::chrono::seconds(10);
-constexpr std::size_t kMaxTokens = 1024;
 constexpr std::size_t kMaxGuests = 64;
 // Copied in one turn of the kv thread, so that control messages wait at most some 100 µs.
 constexpr std::size_t kTurnBytes = 1 << 20;
-
-std::string draw_token() {
-  std::random_device random;
-  return Id128::draw(random).str();
-}
 
 bool runs_as_us(int socket) {
   ucred peer{};
@@ -211,7 +201,7 @@ class ShmTransport final : public Transport {
   ShmTransport(Loop loop, BlockArena& arena)
       : loop_(std::move(loop)),
         arena_(arena),
-        name_("baton-kv-" + draw_token()),
+        name_("baton-kv-" + OneTimeTokens::draw()),
         acceptor_(*loop_),
         accept_pause_(*loop_) {}
 
@@ -232,19 +222,14 @@ class ShmTransport final : public Transport {
     return {.name = "shm", .same_host = true, .max_outstanding = 64};
   }
 
-  TransportOffer reserve(TimePoint now) override {
-    std::erase_if(tokens_, [now](const auto& entry) { return entry.second < now; });
-    std::string token = draw_token();
-    if (tokens_.size() < kMaxTokens) tokens_[token] = now + kTokenLife;
-    return {"shm", name_, std::move(token)};
-  }
+  TransportOffer reserve(TimePoint now) override { return {"shm", name_, tokens_.issue(now)}; }
 
   // What a reader sees is the arena; the generations in it say what is current.
   void publish(TransferId, std::span<const BlockDescriptor>) override {}
   void abort(TransferId) override {}
 
   void connect(const TransportOffer& offer, TimePoint deadline, Connected done) override {
-    if (offer.token.size() != kTokenBytes || offer.address.size() > 100) {
+    if (offer.token.size() != OneTimeTokens::kBytes || offer.address.size() > 100) {
       asio::post(*loop_, [done = std::move(done)] {
         done(fail(ErrorCode::kUnsupported, Stage::kHandoff, "malformed shm offer"));
       });
@@ -267,7 +252,7 @@ class ShmTransport final : public Transport {
         : socket(std::move(connected)), timer(socket.get_executor()) {}
     Socket socket;
     asio::steady_timer timer;
-    std::array<char, kTokenBytes> token{};
+    std::array<char, OneTimeTokens::kBytes> token{};
   };
 
   void accept_next() {
@@ -306,9 +291,7 @@ class ShmTransport final : public Transport {
   }
 
   void admit(Guest& guest) {
-    const auto it = tokens_.find(std::string(guest.token.data(), guest.token.size()));
-    const bool is_known = it != tokens_.end() && it->second >= Clock::now();
-    if (it != tokens_.end()) tokens_.erase(it);
+    const bool is_known = tokens_.redeem({guest.token.data(), guest.token.size()}, Clock::now());
     if (!is_known || !runs_as_us(guest.socket.native_handle())) {
       log(LogLevel::kWarn, "refused a reader of shared memory",
           {{"reason", is_known ? "another user" : "no valid token"}});
@@ -322,7 +305,7 @@ class ShmTransport final : public Transport {
   const std::string name_;  // of the abstract socket
   asio::local::stream_protocol::acceptor acceptor_;
   asio::steady_timer accept_pause_;
-  std::map<std::string, TimePoint> tokens_;  // one-time, with the end of their lives
+  OneTimeTokens tokens_;
   std::unordered_set<std::shared_ptr<Guest>> guests_;
 };
 

@@ -43,11 +43,11 @@ struct UcxOwner::Answer {
   UcxOwner* owner = nullptr;
   std::shared_ptr<Guest> guest;
   wire::PieceHeader header;
-  SlotRef pinned;  // generation 0: none
+  wire::Wanted pinned;  // generation 0: none
 };
 
 UcxOwner::UcxOwner(Loop loop, UcxWorker& worker, BlockArena& arena)
-    : loop_(std::move(loop)), worker_(worker), arena_(arena) {}
+    : loop_(std::move(loop)), worker_(worker), blocks_(arena) {}
 
 UcxOwner::~UcxOwner() {
   if (listener_ != nullptr) ucp_listener_destroy(listener_);
@@ -83,13 +83,6 @@ Result<void> UcxOwner::listen(const std::string& host) {
   worker_.kick();
   return {};
 }
-
-void UcxOwner::publish(TransferId transfer, std::span<const BlockDescriptor> blocks) {
-  auto& all = leases_[transfer];
-  all.insert(all.end(), blocks.begin(), blocks.end());
-}
-
-void UcxOwner::withdraw(TransferId transfer) { leases_.erase(transfer); }
 
 void UcxOwner::stop(std::function<void()> done) {
   stopped_ = std::move(done);
@@ -181,24 +174,15 @@ void UcxOwner::answer(const std::shared_ptr<Guest>& guest, const Request& reques
   answer->header.tag = request.wanted.tag;
   answer->header.index = request.wanted.index;
   answer->header.generation = request.wanted.generation;
-  if (!pin(request)) {
+  const auto bytes = blocks_.pin(request.transfer, request.wanted);
+  if (bytes.empty()) {
     answer->header.status = wire::PieceStatus::kStale;
     send(answer, {});
     return;
   }
-  answer->pinned = {request.wanted.slot, request.wanted.generation};
+  answer->pinned = request.wanted;
   answer->header.bytes = request.wanted.bytes;
-  send(answer, arena_.bytes(answer->pinned).first(request.wanted.bytes));
-}
-
-bool UcxOwner::pin(const Request& request) {
-  const auto lease = leases_.find(request.transfer);
-  if (lease == leases_.end() || request.wanted.index >= lease->second.size()) return false;
-  const BlockDescriptor& block = lease->second[request.wanted.index];
-  const SlotRef wanted{request.wanted.slot, request.wanted.generation};
-  // A slot that was freed and waits for the lease's pin may still be read: that is what the pin is
-  // for. So the lease decides, and the arena only confirms that the pin is good.
-  return block.slot == wanted && block.bytes == request.wanted.bytes && arena_.pin_again(wanted);
+  send(answer, bytes);
 }
 
 void UcxOwner::send(Answer* answer, std::span<const std::byte> body) {
@@ -227,7 +211,7 @@ void UcxOwner::on_sent(void* request, ucs_status_t, void* answer) {
 }
 
 void UcxOwner::sent(Answer* answer) {
-  if (answer->pinned.generation != 0) arena_.unpin(answer->pinned);
+  if (answer->pinned.generation != 0) blocks_.unpin(answer->pinned);
   --answer->guest->outstanding;
   --under_way_;
   delete answer;

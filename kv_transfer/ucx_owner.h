@@ -13,8 +13,7 @@
 
 #include "core/error.h"
 #include "core/ids.h"
-#include "kv_transfer/arena.h"
-#include "kv_transfer/lease.h"
+#include "kv_transfer/published_blocks.h"
 #include "kv_transfer/ucx_worker.h"
 #include "kv_transfer/wire.h"
 
@@ -36,8 +35,7 @@ class UcxOwner {
   [[nodiscard]] Result<void> listen(const std::string& host);
   [[nodiscard]] const std::string& address() const { return address_; }
 
-  void publish(TransferId transfer, std::span<const BlockDescriptor> blocks);
-  void withdraw(TransferId transfer);
+  [[nodiscard]] PublishedBlocks& blocks() { return blocks_; }
 
   void stop(std::function<void()> done);
 
@@ -62,16 +60,13 @@ class UcxOwner {
   void sent(Answer* answer);
   void drop(const std::shared_ptr<Guest>& guest);
   void settle();
-  // The slot named by a request, pinned; none: it may not, or no longer, be read.
-  [[nodiscard]] bool pin(const Request& request);
 
   const Loop loop_;
   UcxWorker& worker_;
-  BlockArena& arena_;
+  PublishedBlocks blocks_;
   ucp_listener_h listener_ = nullptr;
   std::string address_;
   std::unordered_map<ucp_ep_h, std::shared_ptr<Guest>> guests_;
-  std::unordered_map<TransferId, std::vector<BlockDescriptor>> leases_;
   int under_way_ = 0;  // answers that UCX has, endpoints that it closes
   std::function<void()> stopped_;
 };

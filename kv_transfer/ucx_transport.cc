@@ -30,9 +30,9 @@ class UcxTransport final : public Transport {
   }
   TransportOffer reserve(TimePoint) override { return {"ucx", owner_.address(), {}}; }
   void publish(TransferId transfer, std::span<const BlockDescriptor> blocks) override {
-    owner_.publish(transfer, blocks);
+    owner_.blocks().publish(transfer, blocks);
   }
-  void abort(TransferId transfer) override { owner_.withdraw(transfer); }
+  void abort(TransferId transfer) override { owner_.blocks().withdraw(transfer); }
 
   void connect(const TransportOffer& offer, TimePoint deadline, Connected done) override {
     const auto colon = offer.address.rfind(':');

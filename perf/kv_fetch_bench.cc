@@ -180,7 +180,7 @@ int main(int argc, char** argv) {
   if (shapes.empty()) shapes = {{1024, 64 * 1024}, {64, 128 * 1024}, {1024, 16 * 1024}};
   for (const Shape& shape : shapes) {
     baton::kv::measure_raw(shape);
-    for (const char* transport : {"shm", "ucx"}) baton::kv::measure(transport, shape);
+    for (const char* transport : {"shm", "tcp", "ucx"}) baton::kv::measure(transport, shape);
   }
   return 0;
 }

@@ -173,8 +173,8 @@ void add_network_options(CLI::App& command, PodFlags& flags) {
                      "HOST:PORT at which other pods reach it, if not --kv-listen");
   command
       .add_option("--transport", flags.pod.transport,
-                  "How KV is fetched; shm or ucx demand that one")
-      ->check(CLI::IsMember({"auto", "shm", "ucx"}))
+                  "How KV is fetched; shm, tcp or ucx demand that one")
+      ->check(CLI::IsMember({"auto", "shm", "tcp", "ucx"}))
       ->capture_default_str();
   command.add_option("--log-level", flags.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))

@@ -61,7 +61,7 @@ def check_was_split(system, response, ids):
     assert 0 <= usage["prompt_tokens_details"]["cached_tokens"] < max(2, len(ids))
 
 
-@pytest.fixture(scope="module", params=["shm", "ucx"])
+@pytest.fixture(scope="module", params=["shm", "tcp", "ucx"])
 def split_system(request, model, tmp_path_factory):
     with System(tmp_path_factory.mktemp(request.param), model, prefill=2, decode=2, single=True,
                 transport=request.param, loras=[("shout", model.lora)]) as system:

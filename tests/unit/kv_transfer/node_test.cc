@@ -356,7 +356,7 @@ TEST_P(HandOff, IsRefusedBetweenDifferentLayouts) {
   EXPECT_THAT(result.error().message, testing::HasSubstr("layout"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, HandOff, testing::Values("shm", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, HandOff, testing::Values("shm", "tcp", "ucx"),
                          [](const auto& parameter) { return parameter.param; });
 
 TEST(Node, UsesTheFirstTransportThatBothCan) {

@@ -10,6 +10,7 @@
 #include "kv_transfer/arena.h"
 #include "kv_transfer/loop.h"
 #include "kv_transfer/shm_transport.h"
+#include "kv_transfer/tcp_transport.h"
 #include "kv_transfer/ucx_transport.h"
 #include "tests/unit/kv_transfer/node_fixture.h"
 
@@ -36,8 +37,9 @@ class TransportTest : public testing::TestWithParam<std::string> {
   }
 
   std::unique_ptr<Transport> make(BlockArena& arena) {
-    auto made = GetParam() == "shm" ? make_shm_transport(loop_, arena)
-                                    : make_ucx_transport(loop_, arena, {});
+    auto made = GetParam() == "shm"   ? make_shm_transport(loop_, arena)
+                : GetParam() == "tcp" ? make_tcp_transport(loop_, arena, "127.0.0.1")
+                                      : make_ucx_transport(loop_, arena, {});
     EXPECT_TRUE(made.has_value());
     return std::move(*made);
   }
@@ -144,19 +146,24 @@ TEST_P(TransportTest, AClosedLinkReportsEveryPieceOnce) {
   EXPECT_TRUE(run_until([&] { return link_->failed(); }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, TransportTest, testing::Values("shm", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, TransportTest, testing::Values("shm", "tcp", "ucx"),
+                         [](const auto& parameter) { return parameter.param; });
+
+using TokenTest = TransportTest;
+
+TEST_P(TokenTest, ATokenIsGoodOnce) {
+  const TransportOffer offer = owner_->reserve(Clock::now());
+  ASSERT_TRUE(connect(offer).has_value());
+  EXPECT_FALSE(connect(offer).has_value());
+  TransportOffer guessed = owner_->reserve(Clock::now());
+  guessed.token[0] = guessed.token[0] == '0' ? '1' : '0';
+  EXPECT_FALSE(connect(guessed).has_value());
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, TokenTest, testing::Values("shm", "tcp"),
                          [](const auto& parameter) { return parameter.param; });
 
 using ShmTransportTest = TransportTest;
-
-TEST_P(ShmTransportTest, ATokenIsGoodOnce) {
-  const TransportOffer offer = owner_->reserve(Clock::now());
-  ASSERT_TRUE(connect(offer).has_value());
-  EXPECT_EQ(connect(offer).error().code, ErrorCode::kUnsupported);
-  TransportOffer guessed = owner_->reserve(Clock::now());
-  guessed.token[0] = guessed.token[0] == '0' ? '1' : '0';
-  EXPECT_EQ(connect(guessed).error().code, ErrorCode::kUnsupported);
-}
 
 TEST_P(ShmTransportTest, AnOwnerThatIsNotOnThisHostIsUnsupported) {
   TransportOffer offer = owner_->reserve(Clock::now());
@@ -167,9 +174,10 @@ TEST_P(ShmTransportTest, AnOwnerThatIsNotOnThisHostIsUnsupported) {
 INSTANTIATE_TEST_SUITE_P(Shm, ShmTransportTest, testing::Values("shm"),
                          [](const auto& parameter) { return parameter.param; });
 
-using UcxTransportTest = TransportTest;
+// Transports whose owner sends what it is asked for.
+using AnsweringTransportTest = TransportTest;
 
-TEST_P(UcxTransportTest, WhatTheLeaseDoesNotNameIsNotSent) {
+TEST_P(AnsweringTransportTest, WhatTheLeaseDoesNotNameIsNotSent) {
   connect();
   const auto blocks = offer_blocks(id_, 2);
   const auto private_block = make_block(*arena_, rng_, 0, 100);
@@ -180,13 +188,45 @@ TEST_P(UcxTransportTest, WhatTheLeaseDoesNotNameIsNotSent) {
   EXPECT_EQ(fetch_one(id_, 0, blocks[0].slot, blocks[0].bytes + 1).error().code, ErrorCode::kStale);
 }
 
-TEST_P(UcxTransportTest, NobodyListeningIsUnavailable) {
+TEST_P(AnsweringTransportTest, NobodyListeningIsUnavailable) {
   TransportOffer offer = owner_->reserve(Clock::now());
   offer.address = "127.0.0.1:1";
   EXPECT_EQ(connect(offer).error().code, ErrorCode::kUnavailable);
 }
 
-INSTANTIATE_TEST_SUITE_P(Ucx, UcxTransportTest, testing::Values("ucx"),
+// Some blocks of many are gone: the others come right, wherever the answers were taken apart.
+TEST_P(AnsweringTransportTest, StaleBlocksAmongGoodOnes) {
+  connect();
+  const auto blocks = offer_blocks(id_, 120);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::vector<std::byte>> into;
+    std::vector<BlockRead> reads;
+    std::vector<int> wanted(blocks.size());  // 1: good, -1: stale
+    for (const BlockDescriptor& block : blocks) into.emplace_back(block.bytes);
+    for (std::uint32_t i = 0; i < blocks.size(); ++i) {
+      wanted[i] = rng_() % 4 == 0 ? -1 : 1;
+      SlotRef remote = blocks[i].slot;
+      if (wanted[i] < 0) ++remote.generation;
+      reads.push_back({i, remote, into[i]});
+    }
+    std::ranges::shuffle(reads, rng_);
+    std::vector<int> found(blocks.size());
+    std::size_t done = 0;
+    link_->fetch(id_, reads, [&](std::uint32_t index, const Result<void>& result) {
+      found[index] += result.has_value() ? 1 : -1;
+      ++done;
+    });
+    ASSERT_TRUE(run_until([&] { return done == blocks.size(); }));
+    ASSERT_EQ(found, wanted);
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      if (wanted[i] > 0) {
+        ASSERT_EQ(checksum_of(into[i]), blocks[i].checksum) << i;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, AnsweringTransportTest, testing::Values("tcp", "ucx"),
                          [](const auto& parameter) { return parameter.param; });
 
 }  // namespace

@@ -1,0 +1,304 @@
+#include "kv_transfer/tcp_owner.h"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <deque>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/log.h"
+
+namespace baton::kv {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+namespace {
+
+constexpr std::size_t kMaxGuests = 4096;
+constexpr int kTakeTime_ms = 10'000;
+constexpr auto kTokenTime = std::chrono::seconds(2);  // from the connection to its token
+// What a reader of ours never asks for at once.
+constexpr std::size_t kMaxQueued = 8 * wire::kMaxWanted;
+// Pinned and given to the kernel together.
+constexpr std::size_t kMaxAnswers = 128;
+// Sent in one turn of the kv thread, so that control messages wait at most some 100 µs.
+constexpr std::size_t kTurnBytes = 1 << 20;
+
+}  // namespace
+
+// One reader's connection. Known to the owner until it is closed; keeps itself alive while a
+// handler of its socket is due.
+class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
+ public:
+  TcpGuest(TcpOwner& owner, tcp::socket socket)
+      : owner_(owner), socket_(std::move(socket)), timer_(*owner.loop_) {}
+
+  void begin() {
+    error_code ignored;
+    socket_.non_blocking(true, ignored);
+    socket_.set_option(tcp::no_delay(true), ignored);
+    // A reader that takes nothing for so long is gone: what is pinned for it is wanted back.
+    (void)::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kTakeTime_ms,
+                       sizeof kTakeTime_ms);
+    timer_.expires_after(kTokenTime);
+    timer_.async_wait([self = shared_from_this()](error_code error) {
+      if (!error && !self->admitted_) self->close("it showed no token");
+    });
+    await_input();
+  }
+
+  // What the kernel has taken is no longer pinned, nor what will not be sent.
+  void close(std::string_view why) {
+    if (!socket_.is_open()) return;
+    if (!why.empty()) log(LogLevel::kWarn, "tcp reader dropped", {{"reason", why}});
+    error_code ignored;
+    timer_.cancel();
+    socket_.close(ignored);
+    for (const Answer& answer : answers_) unpin(answer);
+    answers_.clear();
+    queue_.clear();
+    owner_.guests_.erase(shared_from_this());
+  }
+
+ private:
+  struct Request {
+    TransferId transfer;
+    wire::Wanted wanted;
+  };
+  struct Answer {
+    wire::PieceHeader header;
+    std::span<const std::byte> body;  // pinned, if there is one
+    wire::Wanted wanted;
+    std::size_t sent = 0;  // of header and body
+    [[nodiscard]] std::size_t left() const { return sizeof(header) + body.size() - sent; }
+  };
+
+  void await_input() {
+    socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](error_code error) {
+      if (error || !self->socket_.is_open()) return;
+      self->take_input();
+    });
+  }
+
+  void take_input() {
+    const ssize_t got =
+        ::recv(socket_.native_handle(), input_.data() + held_, input_.size() - held_, MSG_DONTWAIT);
+    if (got <= 0) {
+      if (got < 0 && (errno == EAGAIN || errno == EINTR)) return await_input();
+      return close({});
+    }
+    held_ += static_cast<std::size_t>(got);
+    if (!admitted_ && !admit()) return;
+    if (!read_fetches()) return;
+    serve();
+    if (socket_.is_open()) await_input();
+  }
+
+  // False: it is not here yet, or wrong.
+  bool admit() {
+    if (held_ < OneTimeTokens::kBytes) {
+      await_input();
+      return false;
+    }
+    const std::string_view token(reinterpret_cast<const char*>(input_.data()),
+                                 OneTimeTokens::kBytes);
+    if (!owner_.tokens_.redeem(token, Clock::now())) {
+      close("it has no valid token");
+      return false;
+    }
+    admitted_ = true;
+    timer_.cancel();
+    drop_input(OneTimeTokens::kBytes);
+    answers_.push_back({});
+    answers_.back().header.status = wire::PieceStatus::kWelcome;
+    return true;
+  }
+
+  // False: what it says is no fetch.
+  bool read_fetches() {
+    while (held_ >= sizeof(wire::FetchHeader)) {
+      wire::FetchHeader header;
+      std::memcpy(&header, input_.data(), sizeof(header));
+      const std::size_t body = header.count <= wire::kMaxWanted
+                                   ? header.count * sizeof(wire::Wanted)
+                                   : 0;  // parse_fetch() will refuse it
+      if (held_ < sizeof(header) + body) return true;
+      const std::span<const std::byte> frame(input_.data(), sizeof(header) + body);
+      const auto fetch =
+          wire::parse_fetch(frame.first(sizeof(header)), frame.subspan(sizeof(header)));
+      if (!fetch || queue_.size() + fetch->wanted.size() > kMaxQueued) {
+        close(fetch ? "it asks for too much at once" : fetch.error().message);
+        return false;
+      }
+      for (const wire::Wanted& wanted : fetch->wanted) queue_.push_back({fetch->transfer, wanted});
+      drop_input(frame.size());
+    }
+    return true;
+  }
+
+  void drop_input(std::size_t bytes) {
+    held_ -= bytes;
+    std::memmove(input_.data(), input_.data() + bytes, held_);
+  }
+
+  void serve() {
+    if (sending_later_) return;
+    for (std::size_t sent = 0; sent < kTurnBytes;) {
+      pin_more();
+      if (answers_.empty()) return;
+      const ssize_t taken = send_some();
+      if (taken < 0 && errno == EINTR) continue;
+      if (taken < 0 && errno == EAGAIN) return serve_when_writable();
+      if (taken < 0) return close({});
+      settle(static_cast<std::size_t>(taken));
+      sent += static_cast<std::size_t>(taken);
+    }
+    sending_later_ = true;
+    asio::post(*owner_.loop_, [self = shared_from_this()] { self->serve_again(); });
+  }
+
+  void serve_when_writable() {
+    sending_later_ = true;
+    socket_.async_wait(tcp::socket::wait_write, [self = shared_from_this()](error_code error) {
+      if (!error) self->serve_again();
+    });
+  }
+
+  void serve_again() {
+    sending_later_ = false;
+    if (socket_.is_open()) serve();
+  }
+
+  void pin_more() {
+    while (!queue_.empty() && answers_.size() < kMaxAnswers) {
+      const Request request = queue_.front();
+      queue_.pop_front();
+      Answer& answer = answers_.emplace_back();
+      answer.wanted = request.wanted;
+      answer.header.tag = request.wanted.tag;
+      answer.header.index = request.wanted.index;
+      answer.header.generation = request.wanted.generation;
+      answer.body = owner_.blocks_.pin(request.transfer, request.wanted);
+      answer.header.bytes = static_cast<std::uint32_t>(answer.body.size());
+      if (answer.body.empty()) answer.header.status = wire::PieceStatus::kStale;
+    }
+  }
+
+  ssize_t send_some() {
+    std::array<iovec, 2 * kMaxAnswers> pieces;
+    std::size_t count = 0;
+    std::size_t bytes = 0;
+    for (Answer& answer : answers_) {
+      if (bytes >= kTurnBytes) break;
+      bytes += answer.left();
+      auto* header = reinterpret_cast<std::byte*>(&answer.header);
+      const std::size_t of_header = std::min(answer.sent, sizeof(answer.header));
+      if (of_header < sizeof(answer.header)) {
+        pieces[count++] = {header + of_header, sizeof(answer.header) - of_header};
+      }
+      const auto body = answer.body.subspan(answer.sent - of_header);
+      if (!body.empty()) pieces[count++] = {const_cast<std::byte*>(body.data()), body.size()};
+    }
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = count;
+    return ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  void settle(std::size_t bytes) {
+    while (bytes > 0) {
+      Answer& answer = answers_.front();
+      const std::size_t taken = std::min(bytes, answer.left());
+      answer.sent += taken;
+      bytes -= taken;
+      if (answer.left() > 0) return;
+      unpin(answer);
+      answers_.pop_front();
+    }
+  }
+
+  void unpin(const Answer& answer) {
+    if (!answer.body.empty()) owner_.blocks_.unpin(answer.wanted);
+  }
+
+  TcpOwner& owner_;
+  tcp::socket socket_;
+  asio::steady_timer timer_;
+  bool admitted_ = false;
+  bool sending_later_ = false;  // a handler will go on with it
+  std::array<std::byte, 16 * 1024> input_;
+  std::size_t held_ = 0;  // of input_
+  std::deque<Request> queue_;
+  std::deque<Answer> answers_;
+};
+
+TcpOwner::TcpOwner(Loop loop, BlockArena& arena)
+    : loop_(std::move(loop)), blocks_(arena), acceptor_(*loop_), accept_pause_(*loop_) {}
+
+TcpOwner::~TcpOwner() = default;
+
+Result<void> TcpOwner::listen(const std::string& host) {
+  const bool bracketed = host.starts_with('[') && host.ends_with(']');
+  error_code error;
+  tcp::resolver resolver(*loop_);
+  const auto found =
+      resolver.resolve(bracketed ? host.substr(1, host.size() - 2) : host, "0", error);
+  if (error || found.empty()) {
+    return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
+                fmt::format("host \"{}\" of the tcp transport: {}", host, error.message()));
+  }
+  const tcp::endpoint endpoint = *found.begin();
+  acceptor_.open(endpoint.protocol(), error);
+  if (!error) acceptor_.bind(endpoint, error);
+  if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+  if (error) {
+    return fail(ErrorCode::kUnavailable, Stage::kConfig,
+                fmt::format("listening on {} for the tcp transport: {}", host, error.message()));
+  }
+  address_ = fmt::format("{}:{}", host, acceptor_.local_endpoint().port());
+  accept_next();
+  return {};
+}
+
+void TcpOwner::stop() {
+  error_code ignored;
+  acceptor_.close(ignored);
+  accept_pause_.cancel();
+  for (const auto& guest : std::unordered_set(guests_)) guest->close({});
+}
+
+void TcpOwner::accept_next() {
+  acceptor_.async_accept([this](error_code error, tcp::socket socket) {
+    if (error == asio::error::operation_aborted || !acceptor_.is_open()) return;
+    if (error) return accept_later();
+    if (guests_.size() < kMaxGuests) {
+      const auto guest = std::make_shared<TcpGuest>(*this, std::move(socket));
+      guests_.insert(guest);
+      guest->begin();
+    }
+    accept_next();
+  });
+}
+
+// Out of descriptors, say: the socket stays readable, so trying again at once would spin.
+void TcpOwner::accept_later() {
+  accept_pause_.expires_after(std::chrono::milliseconds(100));
+  accept_pause_.async_wait([this](error_code error) {
+    if (!error && acceptor_.is_open()) accept_next();
+  });
+}
+
+}  // namespace baton::kv
