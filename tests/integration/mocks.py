@@ -171,5 +171,23 @@ class MockSystem(System):
                     found[f"{name} rank {rank} used_blocks"] = state["used_blocks"]
         return found
 
+    def check_answer(self, path, body):
+        """What two legs answer is what one server does; gives the answer."""
+        got, alone = self.post(path, body), self.post(path, body, pod="single")
+        assert choices(got) == choices(alone)
+        for figure in ("prompt_tokens", "completion_tokens"):
+            assert got.json()["usage"][figure] == alone.json()["usage"][figure]
+        legs = self.legs()
+        assert [len(legs[leg]) for leg in ("prefill", "decode", "plain")] == [1, 1, 0]
+        self.check_clean()
+        return got
+
+    def check_stream(self, path, body):
+        """The same of a stream."""
+        body = {**body, "stream_options": {"include_usage": True}}
+        got, alone = self.events(path, body), self.events(path, body, pod="single")
+        assert told_by(got) == told_by(alone)
+        self.check_clean()
+
     def check_clean(self):
         wait_until(lambda: not self.left(), what=f"nothing is left: {self.left()}")

@@ -8,6 +8,7 @@ from harness import wait_until
 from mocks import (PROMPT, SHAPES, MockSystem, chat, check_a_leg_that_fails_once_is_done_again,
                    choices, completion, send_unread, told_by)
 
+
 @pytest.fixture(scope="module")
 def mocks(tmp_path_factory):
     with MockSystem(tmp_path_factory.mktemp("trtllm"), prefill=2, decode=2,
@@ -34,23 +35,12 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_split_answer_is_that_of_one_server(system, shape):
-    path, body = SHAPES[shape]
-    got = system.post(path, body)
-    alone = system.post(path, body, pod="single")
-    assert choices(got) == choices(alone)
-    for figure in ("prompt_tokens", "completion_tokens"):
-        assert got.json()["usage"][figure] == alone.json()["usage"][figure]
-    legs = system.legs()
-    assert [len(legs[leg]) for leg in ("prefill", "decode", "plain")] == [1, 1, 0]
-    system.check_clean()
+    system.check_answer(*SHAPES[shape])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_split_stream_is_that_of_one_server(system, shape):
-    path, body = SHAPES[shape]
-    body = {**body, "stream_options": {"include_usage": True}}
-    assert told_by(system.events(path, body)) == told_by(system.events(path, body, pod="single"))
-    system.check_clean()
+    system.check_stream(*SHAPES[shape])
 
 
 def test_the_generation_server_gets_what_the_context_server_said(system):

@@ -5,8 +5,7 @@ import threading
 
 import pytest
 from harness import free_port, wait_until, web
-from mocks import (PROMPT, SHAPES, TOOLS, MockSystem, chat, choices, completion, send_unread,
-                   told_by)
+from mocks import (PROMPT, SHAPES, TOOLS, MockSystem, chat, choices, completion, send_unread)
 
 # A decode leg that waits in vain does so for the lease, and its blocks stay as long.
 OPTIONS = ["--enable-prompt-tokens-details", "--lease-seconds", "2", "--waiting-timeout-seconds",
@@ -79,20 +78,12 @@ def good(system, body=None):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_split_answer_is_that_of_one_server(system, shape):
-    path, body = SHAPES[shape]
-    got = system.post(path, body)
-    assert choices(got) == choices(system.post(path, body, pod="single"))
-    legs = system.legs()
-    assert [len(legs[leg]) for leg in ("prefill", "decode", "plain")] == [1, 1, 0]
-    system.check_clean()
+    system.check_answer(*SHAPES[shape])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_split_stream_is_that_of_one_server(system, shape):
-    path, body = SHAPES[shape]
-    body = {**body, "stream_options": {"include_usage": True}}
-    assert told_by(system.events(path, body)) == told_by(system.events(path, body, pod="single"))
-    system.check_clean()
+    system.check_stream(*SHAPES[shape])
 
 
 def test_both_legs_are_what_vllm_wants(system):
