@@ -1,7 +1,9 @@
-// Time and rate of fetching a sealed lease from another process, over each transport:
-// kv_fetch_bench [BLOCKSxKIB ...]. The first fetch, which also connects and touches fresh memory,
-// is shown apart; then median and best of the others. Raw copying in the same run is the yardstick.
+// Seconds of fetching a sealed lease from another process, over each transport, and what the system
+// allows at best: kv_fetch_bench REPETITIONS BLOCKSxBYTES... prints one line of JSON for each. The
+// first fetch, which also connects and touches fresh memory, is told apart. Blocks lie in random
+// order on both sides.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,16 +19,12 @@
 
 #include "core/log.h"
 #include "kv_transfer/node.h"
+#include "perf/kv_raw_limits.h"
 
 namespace baton::kv {
 namespace {
 
-constexpr int kFetches = 21;
-
-struct Shape {
-  int blocks = 0;
-  std::uint32_t bytes = 0;
-};
+using perf::BlockShape;
 
 NodeOptions options_for(const std::string& transport, const std::string& engine) {
   NodeOptions options;
@@ -36,7 +34,7 @@ NodeOptions options_for(const std::string& transport, const std::string& engine)
   return options;
 }
 
-std::unique_ptr<Node> start(const NodeOptions& options, const Shape& shape) {
+std::unique_ptr<Node> start(const NodeOptions& options, const BlockShape& shape) {
   auto arena = BlockArena::create(Bytes(shape.bytes), shape.blocks);
   if (!arena) std::exit(1);
   auto node = Node::start(options, std::move(*arena));
@@ -45,7 +43,8 @@ std::unique_ptr<Node> start(const NodeOptions& options, const Shape& shape) {
 }
 
 // The producer's process: the same blocks under as many leases as there will be fetches.
-[[noreturn]] void produce(const std::string& transport, const Shape& shape, int output) {
+[[noreturn]] void produce(const std::string& transport, const BlockShape& shape, int leases,
+                          int output) {
   const auto node = start(options_for(transport, "producer"), shape);
   std::mt19937_64 rng(1);
   std::vector<BlockDescriptor> blocks;
@@ -62,7 +61,9 @@ std::unique_ptr<Node> start(const NodeOptions& options, const Shape& shape) {
                       .bytes = shape.bytes,
                       .checksum = checksum_of(bytes)});
   }
-  for (std::uint64_t lease = 1; lease <= kFetches; ++lease) {
+  std::ranges::shuffle(blocks, rng);
+  for (int i = 0; i < shape.blocks; ++i) blocks[static_cast<std::size_t>(i)].first_token = i * 64;
+  for (std::uint64_t lease = 1; lease <= static_cast<std::uint64_t>(leases); ++lease) {
     node->open_lease({0, lease}, shape.blocks * 64, 0);
     node->publish({0, lease}, blocks);
     node->seal({0, lease});
@@ -102,31 +103,40 @@ double fetch_seconds(Node& node, const std::string& address, std::uint64_t lease
   return to_seconds(result->total);
 }
 
-void measure(const std::string& transport, const Shape& shape) {
+// Gives slots out in random order from now on.
+void shuffle(BlockArena& arena) {
+  std::vector<SlotRef> slots;
+  while (const auto slot = arena.allocate()) slots.push_back(*slot);
+  std::ranges::shuffle(slots, std::mt19937(2));
+  for (const SlotRef slot : slots) arena.free(slot);
+}
+
+void print(const std::string& name, const BlockShape& shape, const std::vector<double>& seconds,
+           double first = 0) {
+  fmt::print(R"({{"name":"{}","blocks":{},"bytes":{},"first":{},"seconds":[{}]}})"
+             "\n",
+             name, shape.blocks, shape.bytes, first, fmt::join(seconds, ","));
+  std::fflush(stdout);
+}
+
+void measure(const std::string& transport, const BlockShape& shape, int repetitions) {
   int ends[2];
   if (::pipe(ends) != 0) std::exit(1);
   const pid_t child = ::fork();  // before this process has threads
-  if (child == 0) produce(transport, shape, ends[1]);
+  if (child == 0) produce(transport, shape, repetitions + 1, ends[1]);
   std::string address;
   for (char byte = 0; ::read(ends[0], &byte, 1) == 1 && byte != '\n';) address += byte;
 
   const pid_t reader = ::fork();
   if (reader == 0) {
     const auto node = start(options_for(transport, "consumer"), shape);
+    shuffle(node->arena());
     const double first = fetch_seconds(*node, address, 1);
     std::vector<double> seconds;
-    for (std::uint64_t lease = 2; lease <= kFetches; ++lease) {
-      seconds.push_back(fetch_seconds(*node, address, lease));
+    for (int i = 0; i < repetitions; ++i) {
+      seconds.push_back(fetch_seconds(*node, address, static_cast<std::uint64_t>(i) + 2));
     }
-    std::ranges::sort(seconds);
-    const double bytes = static_cast<double>(shape.blocks) * shape.bytes;
-    const double median = seconds[seconds.size() / 2];
-    fmt::print(
-        "{:5} {:5} x {:4} KiB  first {:7.2f} ms  median {:7.2f} ms {:5.2f} GB/s  "
-        "best {:7.2f} ms {:5.2f} GB/s\n",
-        transport, shape.blocks, shape.bytes / 1024, first * 1e3, median * 1e3,
-        bytes / median / 1e9, seconds[0] * 1e3, bytes / seconds[0] / 1e9);
-    std::fflush(stdout);
+    print(transport, shape, seconds, first);
     std::_Exit(0);
   }
   ::waitpid(reader, nullptr, 0);
@@ -136,51 +146,31 @@ void measure(const std::string& transport, const Shape& shape) {
   ::close(ends[1]);
 }
 
-// What memory allows: the same blocks copied and checked, in one process.
-void measure_raw(const Shape& shape) {
-  std::vector<std::byte> from(static_cast<std::size_t>(shape.blocks) * shape.bytes, std::byte{1});
-  std::vector<std::byte> to(from.size());
-  std::vector<double> copy;
-  std::vector<double> checked;
-  for (int i = 0; i < kFetches; ++i) {
-    for (const bool with_checksum : {false, true}) {
-      const auto begun = Clock::now();
-      for (std::size_t at = 0; at < from.size(); at += shape.bytes) {
-        std::memcpy(to.data() + at, from.data() + at, shape.bytes);
-        if (with_checksum && checksum_of({to.data() + at, shape.bytes}) == 0) std::exit(1);
-      }
-      (with_checksum ? checked : copy).push_back(to_seconds(Clock::now() - begun));
-    }
-  }
-  std::ranges::sort(copy);
-  std::ranges::sort(checked);
-  const double bytes = static_cast<double>(from.size());
-  fmt::print("raw   {:5} x {:4} KiB  memcpy {:5.2f} GB/s, with XXH3-64 {:5.2f} GB/s (medians)\n",
-             shape.blocks, shape.bytes / 1024, bytes / copy[kFetches / 2] / 1e9,
-             bytes / checked[kFetches / 2] / 1e9);
-  std::fflush(stdout);
-}
-
 }  // namespace
 }  // namespace baton::kv
 
 int main(int argc, char** argv) {
-  using baton::kv::Shape;
+  using baton::perf::BlockShape;
   baton::init_log({.level = baton::LogLevel::kWarn, .prefix = {}});
-  std::vector<Shape> shapes;
-  for (int i = 1; i < argc; ++i) {
-    int blocks = 0;
-    unsigned kib = 0;
-    if (std::sscanf(argv[i], "%dx%u", &blocks, &kib) != 2 || blocks <= 0 || kib == 0) {
-      fmt::print(stderr, "\"{}\" is not BLOCKSxKIB, as 1024x64\n", argv[i]);
+  const int repetitions = argc > 2 ? std::atoi(argv[1]) : 0;
+  if (repetitions < 1) {
+    fmt::print(stderr, "usage: kv_fetch_bench REPETITIONS BLOCKSxBYTES...\n");
+    return 2;
+  }
+  for (int i = 2; i < argc; ++i) {
+    BlockShape shape;
+    if (std::sscanf(argv[i], "%dx%u", &shape.blocks, &shape.bytes) != 2 || shape.blocks <= 0 ||
+        shape.bytes == 0) {
+      fmt::print(stderr, "\"{}\" is not BLOCKSxBYTES, as 1024x65536\n", argv[i]);
       return 2;
     }
-    shapes.push_back({blocks, kib * 1024});
-  }
-  if (shapes.empty()) shapes = {{1024, 64 * 1024}, {64, 128 * 1024}, {1024, 16 * 1024}};
-  for (const Shape& shape : shapes) {
-    baton::kv::measure_raw(shape);
-    for (const char* transport : {"shm", "tcp", "ucx"}) baton::kv::measure(transport, shape);
+    baton::kv::print("memcpy", shape, baton::perf::raw_memcpy_seconds(shape, repetitions));
+    baton::kv::print("process_vm_readv", shape,
+                     baton::perf::raw_vm_readv_seconds(shape, repetitions));
+    baton::kv::print("sendmsg", shape, baton::perf::raw_tcp_seconds(shape, repetitions));
+    for (const char* transport : {"shm", "tcp", "ucx"}) {
+      baton::kv::measure(transport, shape, repetitions);
+    }
   }
   return 0;
 }

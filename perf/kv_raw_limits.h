@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace baton::perf {
+
+struct BlockShape {
+  int blocks = 0;
+  std::uint32_t bytes = 0;
+};
+
+// Blocks are taken from and put to places in random order, as everywhere in this benchmark. Each
+// gives the seconds of its repetitions, of which the first, which warms up, is left out.
+
+// A process that sends with gathering sendmsg() to one that receives with scattering recvmsg(), on
+// one connection over loopback.
+[[nodiscard]] std::vector<double> raw_tcp_seconds(const BlockShape& shape, int repetitions);
+// process_vm_readv() of another process's blocks.
+[[nodiscard]] std::vector<double> raw_vm_readv_seconds(const BlockShape& shape, int repetitions);
+// memcpy() within one process.
+[[nodiscard]] std::vector<double> raw_memcpy_seconds(const BlockShape& shape, int repetitions);
+
+}  // namespace baton::perf
