@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <random>
@@ -139,6 +140,17 @@ TEST(ArenaView, CannotBeWrittenThroughTheDescriptorThatIsPassed) {
 TEST(ArenaView, RefusesWhatIsNoArena) {
   EXPECT_FALSE(ArenaView::map(::memfd_create("other", MFD_ALLOW_SEALING)).has_value());
   EXPECT_FALSE(ArenaView::map(-1).has_value());
+}
+
+// The sums are those of XXH3-64, whatever vectors this machine computes them with: the peer's has
+// others.
+TEST(Checksum, IsXxh3OfEveryLength) {
+  std::vector<std::byte> bytes(5000);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7);
+  for (std::size_t length = 0; length <= bytes.size(); length += 1 + length / 16) {
+    EXPECT_EQ(checksum_of({bytes.data(), length}), XXH3_64bits(bytes.data(), length)) << length;
+  }
+  EXPECT_EQ(checksum_of({}), 0x2d06800538d394c2U);
 }
 
 }  // namespace
