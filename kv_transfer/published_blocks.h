@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <unordered_map>
@@ -20,6 +21,8 @@ class PublishedBlocks {
 
   void publish(TransferId transfer, std::span<const BlockDescriptor> blocks);
   void withdraw(TransferId transfer) { leases_.erase(transfer); }
+
+  [[nodiscard]] std::size_t open_leases() const { return leases_.size(); }
 
   // The bytes of a block that was asked for, with one pin that is now the caller's; empty: it may
   // not, or no longer, be read.
