@@ -298,7 +298,8 @@ class System:
             for pod in self.pods.values():
                 pod.wait_ready()
             self.router.start()
-            self.router.wait_ready()
+            self.router.wait_ready()  # which is when some of the pods are known
+            self.wait_until(self._each_pod_was_checked, what="the router has looked at each pod")
         except BaseException:
             self.close()
             raise
@@ -306,6 +307,11 @@ class System:
 
     def __exit__(self, *_):
         self.close()
+
+    def _each_pod_was_checked(self):
+        metrics = self.router_metrics()
+        return all(metrics.value("baton_pod_checks_total", 0, pod=name) > 0
+                   for name in self.members)
 
     def close(self):
         for server in [self.router, *self.pods.values()]:

@@ -90,7 +90,11 @@ class Producer {
   explicit Producer(World& world) : world_(world) { start(); }
 
   [[nodiscard]] const std::shared_ptr<Life>& life() const { return life_; }
-  void start() { life_ = std::make_shared<Life>(life_ == nullptr ? 1 : life_->epoch + 1); }
+  void start() {
+    const std::uint64_t before = life_ == nullptr ? 0 : life_->epoch;
+    if (life_ != nullptr) life_->streams.clear();
+    life_ = std::make_shared<Life>(before + 1);
+  }
 
   void apply(const std::shared_ptr<Life>& life, LeaseTable::Actions actions);
   void serve(const std::shared_ptr<Life>& life, TransferId id);
@@ -320,6 +324,7 @@ void Producer::check() const {
 
 void Producer::drain() {
   const auto life = life_;
+  life->streams.clear();
   for (const TransferId& id : life->table.ids()) {
     apply(life, life->table.abort(id, {.message = "over"}, world_.now()));
   }
