@@ -70,7 +70,7 @@ struct Release {
 [[nodiscard]] Result<Event> parse_event(std::span<const std::byte> message);
 [[nodiscard]] Result<Release> parse_release(std::span<const std::byte> message);
 
-// The active messages of the ucx transport: little-endian structs, as both ends are x86-64 or
+// What the ucx and tcp transports ask and answer: little-endian structs, as both ends are x86-64 or
 // AArch64; another byte order shows as a wrong magic.
 struct Wanted {
   std::uint64_t tag = 0;  // the reader's own name for the piece, sent back with it
