@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "kv_transfer/acceptor.h"
 #include "kv_transfer/arena_view.h"
 #include "kv_transfer/one_time_tokens.h"
 
@@ -202,19 +203,16 @@ class ShmTransport final : public Transport {
       : loop_(std::move(loop)),
         arena_(arena),
         name_("baton-kv-" + OneTimeTokens::draw()),
-        acceptor_(*loop_),
-        accept_pause_(*loop_) {}
+        acceptor_(loop_) {}
 
   Result<void> listen() {
-    error_code error;
-    acceptor_.open({}, error);
-    if (!error) acceptor_.bind(abstract(name_), error);
-    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+    const error_code error = acceptor_.listen(abstract(name_), [this](Socket socket) {
+      if (guests_.size() < kMaxGuests) receive(std::make_shared<Guest>(std::move(socket)));
+    });
     if (error) {
       return fail(ErrorCode::kUnavailable, Stage::kConfig,
                   "the Unix socket of the shm transport: " + error.message());
     }
-    accept_next();
     return {};
   }
 
@@ -239,9 +237,8 @@ class ShmTransport final : public Transport {
   }
 
   void stop(std::function<void()> done) override {
+    acceptor_.close();
     error_code ignored;
-    acceptor_.close(ignored);
-    accept_pause_.cancel();
     for (const auto& guest : guests_) guest->socket.close(ignored);
     asio::post(*loop_, std::move(done));
   }
@@ -254,26 +251,6 @@ class ShmTransport final : public Transport {
     asio::steady_timer timer;
     std::array<char, OneTimeTokens::kBytes> token{};
   };
-
-  void accept_next() {
-    acceptor_.async_accept([this](error_code error, Socket socket) {
-      if (error == asio::error::operation_aborted || !acceptor_.is_open()) return;
-      if (error) {
-        accept_later();
-        return;
-      }
-      if (guests_.size() < kMaxGuests) receive(std::make_shared<Guest>(std::move(socket)));
-      accept_next();
-    });
-  }
-
-  // Out of descriptors, say: the socket stays readable, so trying again at once would spin.
-  void accept_later() {
-    accept_pause_.expires_after(std::chrono::milliseconds(100));
-    accept_pause_.async_wait([this](error_code error) {
-      if (!error && acceptor_.is_open()) accept_next();
-    });
-  }
 
   void receive(const std::shared_ptr<Guest>& guest) {
     guests_.insert(guest);
@@ -303,8 +280,7 @@ class ShmTransport final : public Transport {
   const Loop loop_;
   BlockArena& arena_;
   const std::string name_;  // of the abstract socket
-  asio::local::stream_protocol::acceptor acceptor_;
-  asio::steady_timer accept_pause_;
+  Acceptor<asio::local::stream_protocol> acceptor_;
   OneTimeTokens tokens_;
   std::unordered_set<std::shared_ptr<Guest>> guests_;
 };

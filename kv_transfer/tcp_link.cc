@@ -10,6 +10,9 @@
 #include <cstring>
 #include <utility>
 
+#include "kv_transfer/address.h"
+#include "kv_transfer/tcp_frame.h"
+
 namespace baton::kv {
 
 namespace asio = boost::asio;
@@ -44,12 +47,9 @@ void TcpLink::begin(const TransportOffer& offer, TimePoint deadline, Transport::
     if (!error) self->give_up(lost("no answer in time"));
   });
   append(output_, offer.token.data(), offer.token.size());
-  const std::size_t colon = std::min(offer.address.rfind(':'), offer.address.size());
-  std::string host = offer.address.substr(0, colon);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  const std::string port = offer.address.substr(std::min(colon + 1, offer.address.size()));
+  const HostAndPort to = split_address(offer.address).value_or(HostAndPort{});
   resolver_.async_resolve(
-      host, port,
+      to.host, to.port,
       [self = shared_from_this()](error_code error, const tcp::resolver::results_type& found) {
         if (error) return self->give_up(lost(error.message()));
         asio::async_connect(self->socket_, found, [self](error_code failure, const tcp::endpoint&) {
@@ -168,13 +168,7 @@ void TcpLink::lay_out(Received& into) {
   for (Piece& piece : asked_) {
     if (into.count + 2 > into.places.size() || bytes >= kTurnBytes) return;
     bytes += piece.wanted() - piece.got;
-    const std::size_t of_header = std::min(piece.got, sizeof(piece.header));
-    if (of_header < sizeof(piece.header)) {
-      into.places[into.count++] = {reinterpret_cast<std::byte*>(&piece.header) + of_header,
-                                   sizeof(piece.header) - of_header};
-    }
-    const auto body = piece.read.into.subspan(piece.got - of_header);
-    if (!body.empty()) into.places[into.count++] = {body.data(), body.size()};
+    add_rest(into.places, into.count, piece.header, piece.read.into, piece.got);
   }
 }
 

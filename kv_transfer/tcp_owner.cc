@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -18,6 +19,8 @@
 #include <vector>
 
 #include "core/log.h"
+#include "kv_transfer/address.h"
+#include "kv_transfer/tcp_frame.h"
 
 namespace baton::kv {
 
@@ -204,13 +207,8 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
     for (Answer& answer : answers_) {
       if (bytes >= kTurnBytes) break;
       bytes += answer.left();
-      auto* header = reinterpret_cast<std::byte*>(&answer.header);
-      const std::size_t of_header = std::min(answer.sent, sizeof(answer.header));
-      if (of_header < sizeof(answer.header)) {
-        pieces[count++] = {header + of_header, sizeof(answer.header) - of_header};
-      }
-      const auto body = answer.body.subspan(answer.sent - of_header);
-      if (!body.empty()) pieces[count++] = {const_cast<std::byte*>(body.data()), body.size()};
+      const std::span body(const_cast<std::byte*>(answer.body.data()), answer.body.size());
+      add_rest(pieces, count, answer.header, body, answer.sent);
     }
     msghdr message{};
     message.msg_iov = pieces.data();
@@ -246,59 +244,33 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
 };
 
 TcpOwner::TcpOwner(Loop loop, BlockArena& arena)
-    : loop_(std::move(loop)), blocks_(arena), acceptor_(*loop_), accept_pause_(*loop_) {}
+    : loop_(std::move(loop)), blocks_(arena), acceptor_(loop_) {}
 
 TcpOwner::~TcpOwner() = default;
 
 Result<void> TcpOwner::listen(const std::string& host) {
-  const bool bracketed = host.starts_with('[') && host.ends_with(']');
-  error_code error;
-  tcp::resolver resolver(*loop_);
-  const auto found =
-      resolver.resolve(bracketed ? host.substr(1, host.size() - 2) : host, "0", error);
-  if (error || found.empty()) {
-    return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
-                fmt::format("host \"{}\" of the tcp transport: {}", host, error.message()));
-  }
-  const tcp::endpoint endpoint = *found.begin();
-  acceptor_.open(endpoint.protocol(), error);
-  if (!error) acceptor_.bind(endpoint, error);
-  if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+  const auto endpoint = endpoint_on(loop_, host, "tcp");
+  if (!endpoint) return std::unexpected(endpoint.error());
+  const error_code error =
+      acceptor_.listen(*endpoint, [this](tcp::socket socket) { welcome(std::move(socket)); });
   if (error) {
     return fail(ErrorCode::kUnavailable, Stage::kConfig,
                 fmt::format("listening on {} for the tcp transport: {}", host, error.message()));
   }
-  address_ = fmt::format("{}:{}", host, acceptor_.local_endpoint().port());
-  accept_next();
+  address_ = fmt::format("{}:{}", host, acceptor_.endpoint().port());
   return {};
 }
 
 void TcpOwner::stop() {
-  error_code ignored;
-  acceptor_.close(ignored);
-  accept_pause_.cancel();
+  acceptor_.close();
   for (const auto& guest : std::unordered_set(guests_)) guest->close({});
 }
 
-void TcpOwner::accept_next() {
-  acceptor_.async_accept([this](error_code error, tcp::socket socket) {
-    if (error == asio::error::operation_aborted || !acceptor_.is_open()) return;
-    if (error) return accept_later();
-    if (guests_.size() < kMaxGuests) {
-      const auto guest = std::make_shared<TcpGuest>(*this, std::move(socket));
-      guests_.insert(guest);
-      guest->begin();
-    }
-    accept_next();
-  });
-}
-
-// Out of descriptors, say: the socket stays readable, so trying again at once would spin.
-void TcpOwner::accept_later() {
-  accept_pause_.expires_after(std::chrono::milliseconds(100));
-  accept_pause_.async_wait([this](error_code error) {
-    if (!error && acceptor_.is_open()) accept_next();
-  });
+void TcpOwner::welcome(tcp::socket socket) {
+  if (guests_.size() >= kMaxGuests) return;
+  const auto guest = std::make_shared<TcpGuest>(*this, std::move(socket));
+  guests_.insert(guest);
+  guest->begin();
 }
 
 }  // namespace baton::kv

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <string>
 #include <unordered_set>
 
 #include "core/error.h"
+#include "kv_transfer/acceptor.h"
 #include "kv_transfer/loop.h"
 #include "kv_transfer/one_time_tokens.h"
 #include "kv_transfer/published_blocks.h"
@@ -32,14 +32,12 @@ class TcpOwner {
  private:
   friend class TcpGuest;
 
-  void accept_next();
-  void accept_later();
+  void welcome(boost::asio::ip::tcp::socket socket);
 
   const Loop loop_;
   PublishedBlocks blocks_;
   OneTimeTokens tokens_;
-  boost::asio::ip::tcp::acceptor acceptor_;
-  boost::asio::steady_timer accept_pause_;
+  Acceptor<boost::asio::ip::tcp> acceptor_;
   std::string address_;
   std::unordered_set<std::shared_ptr<TcpGuest>> guests_;
 };

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "kv_transfer/address.h"
 
 namespace baton::kv {
 namespace {
@@ -54,17 +55,11 @@ UcxOwner::~UcxOwner() {
 }
 
 Result<void> UcxOwner::listen(const std::string& host) {
-  boost::system::error_code error;
-  asio::ip::tcp::resolver resolver(*loop_);
-  const auto found = resolver.resolve(host, "0", error);
-  if (error || found.empty()) {
-    return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
-                fmt::format("host \"{}\" of the ucx transport: {}", host, error.message()));
-  }
-  const asio::ip::tcp::endpoint endpoint = *found.begin();
+  const auto endpoint = endpoint_on(loop_, host, "ucx");
+  if (!endpoint) return std::unexpected(endpoint.error());
   ucp_listener_params_t params{};
   params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
-  params.sockaddr = {endpoint.data(), static_cast<socklen_t>(endpoint.size())};
+  params.sockaddr = {endpoint->data(), static_cast<socklen_t>(endpoint->size())};
   params.conn_handler = {&UcxOwner::on_connect, this};
   const ucs_status_t status = ucp_listener_create(worker_.handle(), &params, &listener_);
   if (status != UCS_OK) return ucx_failure("listening on " + host, status);

@@ -3,6 +3,7 @@
 #include <string_view>
 #include <utility>
 
+#include "kv_transfer/address.h"
 #include "kv_transfer/ucx_owner.h"
 #include "kv_transfer/ucx_reader.h"
 #include "kv_transfer/ucx_worker.h"
@@ -35,15 +36,14 @@ class UcxTransport final : public Transport {
   void abort(TransferId transfer) override { owner_.blocks().withdraw(transfer); }
 
   void connect(const TransportOffer& offer, TimePoint deadline, Connected done) override {
-    const auto colon = offer.address.rfind(':');
-    if (colon == std::string::npos) {
+    const auto to = split_address(offer.address);
+    if (!to) {
       asio::post(*loop_, [done = std::move(done)] {
         done(fail(ErrorCode::kUnsupported, Stage::kHandoff, "malformed ucx offer"));
       });
       return;
     }
-    reader_.connect(offer.address.substr(0, colon), offer.address.substr(colon + 1), deadline,
-                    std::move(done));
+    reader_.connect(to->host, to->port, deadline, std::move(done));
   }
 
   void stop(std::function<void()> done) override {

@@ -11,8 +11,8 @@
 import json
 import socket
 
+import pytest
 from harness import BATON, LIMIT, Process, Server, System, free_port, wait_until, web
-
 
 PROMPT = "Tell me of the sea and of the ships that have left for the north. " * 4
 TOOLS = [{"type": "function", "function": {
@@ -45,6 +45,25 @@ SHAPES = {
         "type": "json_schema", "json_schema": {"name": "s", "schema": {
             "type": "object", "properties": {"n": {"type": "integer"}}}}})),
 }
+
+
+# And vLLM besides.
+VLLM_SHAPES = {
+    **SHAPES,
+    "return_token_ids": ("/v1/completions", completion(return_token_ids=True)),
+    "chat max_completion_tokens": ("/v1/chat/completions", chat(max_completion_tokens=9)),
+    "named tool": ("/v1/chat/completions", chat(tools=TOOLS, max_tokens=200, tool_choice={
+        "type": "function", "function": {"name": "weather"}})),
+    "unknown fields": ("/v1/completions", completion(a_new_field={"deep": [1, 2 ** 62]})),
+}
+
+
+@pytest.fixture
+def system(mocks):
+    """The mocks of a test file, without faults and memories of the test before."""
+    mocks.forget()
+    yield mocks
+    mocks.forget()
 
 
 def choices(answer):
@@ -96,6 +115,8 @@ def check_a_leg_that_fails_once_is_done_again(system, leg, fault):
 
 
 class MockSystem(System):
+    LEFT = ("pinned_blocks", "violations", "open_requests")  # of a ledger: 0 or empty at rest
+
     def __init__(self, folder, prefill=1, decode=1, connector="vllm-nixl", mock_options=(),
                  pod_options=None, pool="", router="", split="always", model="mock-model",
                  pod_yaml=None):
@@ -163,7 +184,7 @@ class MockSystem(System):
             if not pod.process.alive():
                 continue
             ledger = self.ledger(name)
-            for figure in ("pinned_blocks", "violations", "open_requests"):
+            for figure in self.LEFT:
                 if ledger[figure]:
                     found[f"{name} {figure}"] = ledger[figure]
             for rank, state in enumerate(ledger["ranks"]):

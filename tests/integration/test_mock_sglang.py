@@ -6,23 +6,15 @@ import time
 import pytest
 from harness import wait_until
 from mocks import (PROMPT, SHAPES, MockSystem, chat, check_a_leg_that_fails_once_is_done_again,
-                   choices, completion, send_unread)
+                   choices, completion, send_unread, system)
 from test_faults import Background
 
+
 class SglangSystem(MockSystem):
+    LEFT = (*MockSystem.LEFT, "bootstrapping", "rooms_asked_for", "waiting_for_kv")
+
     def __init__(self, folder, **options):
         super().__init__(folder, connector="sglang", **options)
-
-    def left(self):
-        found = super().left()
-        for name, pod in self.pods.items():
-            if not pod.process.alive():
-                continue
-            ledger = self.ledger(name)
-            for figure in ("bootstrapping", "rooms_asked_for", "waiting_for_kv"):
-                if ledger[figure]:
-                    found[f"{name} {figure}"] = ledger[figure]
-        return found
 
 
 # A leg that waits in vain would do so for a minute.
@@ -35,13 +27,6 @@ def mocks(tmp_path_factory):
     with SglangSystem(tmp_path_factory.mktemp("sglang"), prefill=2, decode=2, mock_options=[
             *OPTIONS, "--latency-profile", "prefill_ms=2,step_ms=1,transfer_ms=1"]) as system:
         yield system
-
-
-@pytest.fixture
-def system(mocks):
-    mocks.forget()
-    yield mocks
-    mocks.forget()
 
 
 @pytest.fixture

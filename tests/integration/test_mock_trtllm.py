@@ -6,7 +6,7 @@ import json
 import pytest
 from harness import wait_until
 from mocks import (PROMPT, SHAPES, MockSystem, chat, check_a_leg_that_fails_once_is_done_again,
-                   choices, completion, send_unread, told_by)
+                   choices, completion, send_unread, system, told_by)
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +16,6 @@ def mocks(tmp_path_factory):
             "--latency-profile", "prefill_ms=2,step_ms=1,transfer_ms=1",
             "--lease-seconds", "3"]) as system:
         yield system
-
-
-@pytest.fixture
-def system(mocks):
-    mocks.forget()
-    yield mocks
-    mocks.forget()
 
 
 SHAPES = {

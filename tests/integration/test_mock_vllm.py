@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 from harness import free_port, run_baton, wait_until, web
-from mocks import (PROMPT, SHAPES, TOOLS, MockSystem, chat, choices, completion, send_unread)
+from mocks import PROMPT, VLLM_SHAPES, MockSystem, chat, choices, completion, send_unread, system
 
 ENGINES = pathlib.Path(__file__).parents[1] / "engines"
 sys.path.append(str(ENGINES))
@@ -20,6 +20,8 @@ sys.path.append(str(ENGINES))
 from record_wrong_requests import record_all  # noqa: E402  (needs the path above)
 
 RECORD = ENGINES / "vllm_wrong_requests.json"
+
+
 @pytest.fixture(scope="module")
 def mocks(tmp_path_factory):
     with MockSystem(tmp_path_factory.mktemp("mocks"), prefill=2, decode=2, mock_options=[
@@ -28,32 +30,15 @@ def mocks(tmp_path_factory):
         yield system
 
 
-@pytest.fixture
-def system(mocks):
-    mocks.forget()
-    yield mocks
-    mocks.forget()
-
-
-SHAPES = {
-    **SHAPES,
-    "return_token_ids": ("/v1/completions", completion(return_token_ids=True)),
-    "chat max_completion_tokens": ("/v1/chat/completions", chat(max_completion_tokens=9)),
-    "named tool": ("/v1/chat/completions", chat(tools=TOOLS, max_tokens=200, tool_choice={
-        "type": "function", "function": {"name": "weather"}})),
-    "unknown fields": ("/v1/completions", completion(a_new_field={"deep": [1, 2 ** 62]})),
-}
-
-
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", VLLM_SHAPES)
 def test_a_split_answer_is_that_of_one_server(system, shape):
-    got = system.check_answer(*SHAPES[shape])
+    got = system.check_answer(*VLLM_SHAPES[shape])
     assert got.headers["x-baton-prefill"].startswith("prefill")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", VLLM_SHAPES)
 def test_a_split_stream_is_that_of_one_server(system, shape):
-    system.check_stream(*SHAPES[shape])
+    system.check_stream(*VLLM_SHAPES[shape])
 
 
 def test_both_legs_are_what_vllm_wants(system):

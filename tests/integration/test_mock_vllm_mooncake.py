@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from harness import free_port, wait_until, web
-from mocks import (PROMPT, SHAPES, TOOLS, MockSystem, chat, choices, completion, send_unread)
+from mocks import PROMPT, VLLM_SHAPES, MockSystem, chat, choices, completion, send_unread, system
 
 # A decode leg that waits in vain does so for the lease, and its blocks stay as long.
 OPTIONS = ["--enable-prompt-tokens-details", "--lease-seconds", "2", "--waiting-timeout-seconds",
@@ -13,23 +13,14 @@ OPTIONS = ["--enable-prompt-tokens-details", "--lease-seconds", "2", "--waiting-
 
 
 class MooncakeSystem(MockSystem):
+    LEFT = (*MockSystem.LEFT, "asked_for", "waiting_for_kv")
+
     def __init__(self, folder, **options):
         super().__init__(folder, connector="vllm-mooncake", **options)
 
     def _add_pod(self, name, role):
         super()._add_pod(name, role)
         self.pod_yaml.setdefault(name, f", bootstrap_port: {self.side_channels[name]}")
-
-    def left(self):
-        found = super().left()
-        for name, pod in self.pods.items():
-            if not pod.process.alive():
-                continue
-            ledger = self.ledger(name)
-            for figure in ("asked_for", "waiting_for_kv"):
-                if ledger[figure]:
-                    found[f"{name} {figure}"] = ledger[figure]
-        return found
 
     def bootstrap(self, name):
         return f"http://127.0.0.1:{self.side_channels[name]}"
@@ -50,22 +41,10 @@ def mocks(tmp_path_factory):
         yield system
 
 
-@pytest.fixture
-def system(mocks):
-    mocks.forget()
-    yield mocks
-    mocks.forget()
-
-
 SHAPES = {
-    **SHAPES,
-    "return_token_ids": ("/v1/completions", completion(return_token_ids=True)),
+    **VLLM_SHAPES,
     "stop token": ("/v1/completions", completion(stop_token_ids=list(range(300, 600)))),
     "one token": ("/v1/completions", completion(max_tokens=1)),
-    "chat max_completion_tokens": ("/v1/chat/completions", chat(max_completion_tokens=9)),
-    "named tool": ("/v1/chat/completions", chat(tools=TOOLS, max_tokens=200, tool_choice={
-        "type": "function", "function": {"name": "weather"}})),
-    "unknown fields": ("/v1/completions", completion(a_new_field={"deep": [1, 2 ** 62]})),
 }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from harness import wait_until
-from mocks import MockSystem, chat, choices, completion
+from mocks import MockSystem, chat, choices, completion, system
 
 
 @pytest.fixture(scope="module")
@@ -12,13 +12,6 @@ def mocks(tmp_path_factory):
                         "--latency-profile", "prefill_ms=2,step_ms=1,transfer_ms=1",
                         "--lease-seconds", "3"]) as system:
         yield system
-
-
-@pytest.fixture
-def system(mocks):
-    mocks.forget()
-    yield mocks
-    mocks.forget()
 
 
 def registered(system):

@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "kv_transfer/address.h"
 #include "kv_transfer/arena.h"
 #include "kv_transfer/loop.h"
 #include "kv_transfer/tcp_link.h"
@@ -280,6 +281,14 @@ TEST_F(TcpOwnerTest, UnpinsWhatAReaderThatLeavesHasNotTaken) {
   }
   EXPECT_TRUE(run_until([&] { return arena_->counts().quarantined == 0; }));
   EXPECT_EQ(arena_->counts().pinned, 0);
+}
+
+TEST(SplitAddress, TakesHostsOfEveryKind) {
+  EXPECT_EQ(split_address("10.0.0.7:80")->host, "10.0.0.7");
+  EXPECT_EQ(split_address("[fd00::7]:80")->host, "fd00::7");
+  EXPECT_EQ(split_address("[fd00::7]:80")->port, "80");
+  EXPECT_FALSE(split_address("host"));
+  EXPECT_FALSE(split_address(""));
 }
 
 TEST(TcpTransport, AHostThatCannotBeListenedOnIsSaid) {
