@@ -12,6 +12,7 @@
 #include "adapters/http/response_reader.h"
 #include "adapters/http/stream.h"
 #include "adapters/http/syntax.h"
+#include "core/log.h"
 
 namespace baton::adapters::http {
 namespace {
@@ -182,6 +183,9 @@ PodConnectionPtr take_kept(ClientState& client, const Address& address) {
     PodConnectionPtr connection = std::move(found->second.back());  // the warmest
     found->second.pop_back();
     if (connection->take()) return connection;
+    if (connection->open()) {
+      log(LogLevel::kWarn, "pod sent what nobody asked for", {{"address", address.str()}});
+    }
     connection->close();
   }
   return nullptr;
@@ -214,6 +218,10 @@ class PodExchange final : public ClientExchange {
   Task<Result<std::string>> read_all(Bytes limit) override;
   [[nodiscard]] TimePoint received_at() const override { return connection_->received_at(); }
   [[nodiscard]] Duration since_last_data() const override { return connection_->since_last_data(); }
+  [[nodiscard]] bool has_surplus() const override {
+    return reader_.state() == ResponseReader::State::kComplete &&
+           connection_->unread().size() > shown_;
+  }
   void do_not_keep() override { reusable_ = false; }
 
  private:

@@ -45,6 +45,8 @@ class ClientExchange {
   // How long ago this machine got the newest bytes of the answer, however late this thread read
   // them.
   [[nodiscard]] virtual Duration since_last_data() const = 0;
+  // Whether more came than the whole answer: the pod sends what nobody asked for.
+  [[nodiscard]] virtual bool has_surplus() const = 0;
   // The answer was none: nothing else is asked for over its connection.
   virtual void do_not_keep() = 0;
 };

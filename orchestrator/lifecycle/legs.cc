@@ -99,8 +99,13 @@ Task<void> run_leg(http::Client* client, std::shared_ptr<Leg> leg, http::ClientR
   }
   leg->status = answer->status();
   leg->body = std::move(*body);
-  if (leg->status != 200 || is_event_stream(leg->content_type)) co_return;
-  if (const std::string_view fault = adapters::fault_in_answer(leg->body); !fault.empty()) {
+  std::string_view fault;
+  if (answer->has_surplus()) {
+    fault = "is followed by what nobody asked for";
+  } else if (leg->status == 200 && !is_event_stream(leg->content_type)) {
+    fault = adapters::fault_in_answer(leg->body);
+  }
+  if (!fault.empty()) {
     leg->error = Error{ErrorCode::kUpstream, leg->stage, "its answer " + std::string(fault), true};
     answer->do_not_keep();
   }

@@ -133,6 +133,10 @@ Task<void> ServedRequest::answer_stream() {
   }
   usage_ = read_usage(watch_.tail());
   if (watch_.engine_error() || (events && !watch_.done())) decode_->answer->do_not_keep();
+  if (decode_->answer->has_surplus()) {
+    blame_decode(
+        {ErrorCode::kUpstream, Stage::kDecode, "its answer is followed by what nobody asked for"});
+  }
   decode_->answer.reset();
   const bool whole = events ? watch_.done() : result.end == RelayEnd::kWhole;
   const bool client_left = result.end == RelayEnd::kClientLeft;
@@ -151,13 +155,18 @@ Task<void> ServedRequest::answer_stream() {
   end_as(watch_.engine_error() ? Outcome::kCutShort : Outcome::kOk, 200);
 }
 
-Task<void> ServedRequest::end_with_error_event(Error error) {
-  error.stage = Stage::kDecode;
+// Of what was wrong with an answer that had begun.
+void ServedRequest::blame_decode(const Error& error) {
   context_.loads()
       .of(plan_.decode->index)
       .consecutive_errors.fetch_add(1, std::memory_order_relaxed);
   last_failure_ = plan_.decode->pod.name + ": " + error.message;
   count_failure(error);
+}
+
+Task<void> ServedRequest::end_with_error_event(Error error) {
+  error.stage = Stage::kDecode;
+  blame_decode(error);
   const Error told{error.code, Stage::kDecode, "The decode pod failed in the stream.", false};
   (void)policy_.stream_failed(std::move(error));
   end_as(Outcome::kCutShort, 200);

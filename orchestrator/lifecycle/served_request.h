@@ -76,6 +76,7 @@ class ServedRequest {
   [[nodiscard]] std::optional<CachedTokensFilter> own_cached_tokens() const;
   [[nodiscard]] Task<void> answer_stream();
   [[nodiscard]] Task<void> answer_prefills();
+  void blame_decode(const Error& error);
   [[nodiscard]] Task<void> end_with_error_event(Error error);
   [[nodiscard]] Task<void> answer_pods_error();
   [[nodiscard]] Task<void> answer_error();

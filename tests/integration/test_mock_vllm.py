@@ -108,7 +108,7 @@ def good(system, body=None):
 
 
 RETRIED = ["status=500", "status=503", "reset", "nothing", "garbage", "half_close"]
-SPOILED = ["half_json", "error_in_200", "cut_utf8"]
+SPOILED = ["half_json", "error_in_200", "cut_utf8", "two_responses", "chunk_10mib"]
 
 
 @pytest.mark.parametrize("fault", RETRIED + SPOILED)
@@ -128,8 +128,15 @@ def test_a_decode_leg_that_fails_before_its_answer_is_tried_again(system, fault)
     system.check_clean()
 
 
+@pytest.mark.parametrize("fault", ["chunk_10mib", "error_in_200"])
+def test_a_stream_that_begins_badly_is_asked_for_again(system, fault):
+    for name in ("decode-0", "decode-1"):
+        system.faults(name, f"{fault}@decode:1")
+    system.check_stream("/v1/completions", completion())
+
+
 def test_odd_answers_that_are_whole_are_taken(system):
-    for fault in ("two_responses", "idle_close", "slow_headers=50"):
+    for fault in ("idle_close", "slow_headers=50"):
         for name in system.members:
             system.faults(name, f"{fault}:1")
         for _ in range(3):

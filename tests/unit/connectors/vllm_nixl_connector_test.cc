@@ -79,6 +79,24 @@ TEST_F(VllmNixlTest, PrefillGetsOneTokenAndNothingThatContradictsIt) {
   EXPECT_NE(leg->body.find("12345678901234567890"), std::string::npos);
 }
 
+TEST_F(VllmNixlTest, PartsOfMessagesThatBatonKnowsNothingOfPassUntouched) {
+  const std::string messages =
+      R"([{"role":"user","content":[{"type":"text","text":"what is this?"},)"
+      R"({"type":"image_url","image_url":{"url":"data:image/png;base64,iVBO","detail":"low"}},)"
+      R"({"type":"input_audio","input_audio":{"data":"UklG","format":"wav"}}]},)"
+      R"({"role":"assistant","reasoning_content":"a cat\u002e","content":null}])";
+  const std::string fields = R"("messages":)" + messages +
+                             R"(,"mm_processor_kwargs":{"n":1.50},"reasoning_effort":"low",)"
+                             R"("response_format":{"type":"json_object"})";
+  request = parsed(Api::kChat, R"({"model":"m",)" + fields + "}");
+  const auto prefill = connector.prefill_leg(request, plan, key);
+  const auto decoded = decode(prefill_answer(kParams));
+  ASSERT_TRUE(prefill.has_value());
+  ASSERT_TRUE(decoded.has_value());
+  EXPECT_NE(prefill->body.find(fields), std::string::npos) << prefill->body;
+  EXPECT_NE(decoded->body.find(fields), std::string::npos) << decoded->body;
+}
+
 TEST_F(VllmNixlTest, TheNewerNameOfMaxTokensIsCappedOnlyWhereItIs) {
   const OpenAiRequest plain = parsed(Api::kCompletions, R"({"model":"m","prompt":"x"})");
   const auto leg = connector.prefill_leg(plain, plan, key);

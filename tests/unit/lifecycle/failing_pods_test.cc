@@ -266,6 +266,42 @@ TEST_F(FailingPodsTest, AnAnswerThatIsCutBeforeTheClientHadAnyOfItIsAskedForAgai
   EXPECT_EQ(router.load(*d0).consecutive_errors, broken.connections());
 }
 
+TEST_F(FailingPodsTest, AnAnswerThatIsFollowedByAnotherIsAFailedLeg) {
+  const std::string body = expected_body("wrong");
+  const std::string answer =
+      "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: " +
+      std::to_string(body.size()) + "\r\n\r\n" + body;
+  BrokenPod broken(router.io, answer + answer);
+  d0->move_to(broken.port());
+  router.publish();
+  for (int i = 0; i < 4; ++i) {
+    const auto call = router.chat(false);
+    ASSERT_TRUE(router.finish(*call));
+    EXPECT_EQ(call->status, 200U) << call->body;
+    EXPECT_EQ(call->body, expected_body("hello"));
+  }
+  EXPECT_EQ(d1->requests.size(), 4U);
+  EXPECT_GT(broken.connections(), 0);
+  EXPECT_EQ(router.load(*d0).consecutive_errors, broken.connections());
+}
+
+TEST_F(FailingPodsTest, AStreamThatIsFollowedByAnAnswerIsCountedAgainstThePod) {
+  const std::string events = expected_stream("hello");
+  BrokenPod broken(router.io,
+                   "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: " +
+                       std::to_string(events.size()) + "\r\n\r\n" + events +
+                       "HTTP/1.1 200 OK\r\n\r\n");
+  d0->move_to(broken.port());
+  router.publish();
+  for (int i = 0; i < 4; ++i) {
+    const auto call = router.chat();
+    ASSERT_TRUE(router.finish(*call));
+    EXPECT_EQ(call->body, events);
+  }
+  EXPECT_GT(broken.connections(), 0);
+  EXPECT_GT(router.load(*d0).consecutive_errors, 0);
+}
+
 TEST_F(FailingPodsTest, AnAnswerThatIsNotHttpIsAFailedLeg) {
   BrokenPod broken(router.io, "220 smtp.example.org ready\r\n\r\n");
   p0->move_to(broken.port());
