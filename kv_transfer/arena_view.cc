@@ -56,18 +56,18 @@ Result<std::unique_ptr<ArenaView>> ArenaView::map(int memfd) {
 
 ArenaView::~ArenaView() { ::munmap(const_cast<std::byte*>(base_), header_.file_bytes); }
 
-Result<void> ArenaView::read(SlotRef ref, std::span<std::byte> into) const {
-  if (ref.slot >= header_.slots || into.size() > header_.slot_bytes) {
-    return fail(
-        ErrorCode::kInvalidArgument, Stage::kHandoff,
-        fmt::format("slot {} or {} bytes lie outside the peer's arena", ref.slot, into.size()));
+template <class Copy>
+Result<void> ArenaView::read(SlotRef ref, std::uint64_t bytes, Copy copy) const {
+  if (ref.slot >= header_.slots || bytes > header_.slot_bytes) {
+    return fail(ErrorCode::kInvalidArgument, Stage::kHandoff,
+                fmt::format("slot {} or {} bytes lie outside the peer's arena", ref.slot, bytes));
   }
   const auto& generation =
       reinterpret_cast<const std::atomic<std::uint64_t>*>(base_ + sizeof(ArenaHeader))[ref.slot];
   const bool was_current = generation.load(std::memory_order_acquire) == ref.generation;
+  bool is_good = true;
   if (was_current) {
-    std::memcpy(into.data(), base_ + header_.first_slot + ref.slot * header_.slot_stride,
-                into.size());
+    is_good = copy(std::span(base_ + header_.first_slot + ref.slot * header_.slot_stride, bytes));
     std::atomic_thread_fence(std::memory_order_acquire);
   }
   if (!was_current || generation.load(std::memory_order_relaxed) != ref.generation) {
@@ -75,7 +75,30 @@ Result<void> ArenaView::read(SlotRef ref, std::span<std::byte> into) const {
                 fmt::format("slot {} holds another generation than {}", ref.slot, ref.generation),
                 true);
   }
-  return {};
+  if (is_good) return {};
+  return fail(ErrorCode::kCorrupt, Stage::kHandoff,
+              fmt::format("slot {} does not have its checksum", ref.slot), true);
+}
+
+Result<void> ArenaView::read(SlotRef ref, std::span<std::byte> into) const {
+  return read(ref, into.size(), [into](std::span<const std::byte> block) {
+    std::memcpy(into.data(), block.data(), block.size());
+    return true;
+  });
+}
+
+Result<void> ArenaView::read(const BlockRead& read, const std::vector<Slice>& slices) const {
+  const BlockDescriptor& remote = read.remote;
+  if (end_of(slices) > remote.bytes || bytes_of(slices) != read.into.size()) {
+    return fail(
+        ErrorCode::kInvalidArgument, Stage::kHandoff,
+        fmt::format("the slices do not lie within block {} of {} bytes", read.index, remote.bytes));
+  }
+  return this->read(remote.slot, remote.bytes, [&](std::span<const std::byte> block) {
+    if (remote.checksum != 0 && checksum_of(block) != remote.checksum) return false;
+    pack(slices, block, read.into);
+    return true;
+  });
 }
 
 }  // namespace baton::kv

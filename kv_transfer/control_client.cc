@@ -103,7 +103,7 @@ class FollowReader final : public grpc::ClientReadReactor<v1::FollowEvent>,
 
 class GrpcControlClient final : public ControlClient {
  public:
-  GrpcControlClient(Loop loop, const std::string& address)
+  GrpcControlClient(Loop loop, const std::string& address, const TlsFiles& tls)
       : loop_(std::move(loop)), address_(address) {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(static_cast<int>(wire::kMaxMessageBytes));
@@ -113,7 +113,7 @@ class GrpcControlClient final : public ControlClient {
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     stub_ = v1::KvControl::NewStub(
-        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+        grpc::CreateCustomChannel(address, channel_credentials(tls), arguments));
   }
 
   void handshake(const wire::Hello& hello, Duration timeout, Welcomed done) override {
@@ -155,8 +155,9 @@ class GrpcControlClient final : public ControlClient {
 
 }  // namespace
 
-std::unique_ptr<ControlClient> ControlClient::create(Loop loop, const std::string& address) {
-  return std::make_unique<GrpcControlClient>(std::move(loop), address);
+std::unique_ptr<ControlClient> ControlClient::create(Loop loop, const std::string& address,
+                                                     const TlsFiles& tls) {
+  return std::make_unique<GrpcControlClient>(std::move(loop), address, tls);
 }
 
 }  // namespace baton::kv

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "kv_transfer/control_tls.h"
 #include "kv_transfer/loop.h"
 #include "kv_transfer/wire.h"
 
@@ -28,7 +29,8 @@ class ControlClient {
   // An unexpected() ends the stream: nothing comes after it.
   using OnEvent = std::function<void(Result<wire::Event>)>;
 
-  [[nodiscard]] static std::unique_ptr<ControlClient> create(Loop loop, const std::string& address);
+  [[nodiscard]] static std::unique_ptr<ControlClient> create(Loop loop, const std::string& address,
+                                                             const TlsFiles& tls);
   virtual ~ControlClient() = default;
 
   virtual void handshake(const wire::Hello& hello, Duration timeout, Welcomed done) = 0;

@@ -166,7 +166,7 @@ class GrpcControlServer final : public ControlServer {
  public:
   GrpcControlServer(Loop loop, ControlHandler& handler) : service_(std::move(loop), handler) {}
 
-  Result<void> listen(const std::string& listen) {
+  Result<void> listen(const std::string& listen, const TlsFiles& tls) {
     const auto colon = listen.rfind(':');
     if (colon == std::string::npos) {
       return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
@@ -174,7 +174,7 @@ class GrpcControlServer final : public ControlServer {
     }
     int port = 0;
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(listen, server_credentials(tls), &port);
     builder.RegisterService(&service_);
     builder.SetMaxReceiveMessageSize(static_cast<int>(wire::kMaxMessageBytes));
     // A reader whose host has gone is found by pings, since it can send nothing itself.
@@ -209,10 +209,12 @@ class GrpcControlServer final : public ControlServer {
 
 }  // namespace
 
-Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& listen, Loop loop,
+Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& listen,
+                                                            const TlsFiles& tls, Loop loop,
                                                             ControlHandler& handler) {
+  if (auto files = check(tls); !files) return std::unexpected(files.error());
   auto server = std::make_unique<GrpcControlServer>(std::move(loop), handler);
-  if (auto bound = server->listen(listen); !bound) return std::unexpected(bound.error());
+  if (auto bound = server->listen(listen, tls); !bound) return std::unexpected(bound.error());
   return server;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "kv_transfer/control_tls.h"
 #include "kv_transfer/loop.h"
 #include "kv_transfer/wire.h"
 
@@ -39,7 +40,7 @@ class ControlServer {
  public:
   // Errors: kUnavailable where the address cannot be bound, kInvalidArgument where it is none.
   [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::string& listen,
-                                                                    Loop loop,
+                                                                    const TlsFiles& tls, Loop loop,
                                                                     ControlHandler& handler);
   virtual ~ControlServer() = default;
   [[nodiscard]] virtual const std::string& address() const = 0;  // host:port that is bound

@@ -11,41 +11,78 @@
 
 namespace baton::kv {
 
-inline constexpr MetricSpec kReceivedBytes{"baton_kv_received_bytes_total",
-                                           MetricType::kCounter,
-                                           "Bytes of KV blocks received and verified.",
-                                           "transport",
-                                           {}};
-inline constexpr MetricSpec kReceivedBlocks{"baton_kv_received_blocks_total",
+inline constexpr double kRatioBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+
+inline constexpr MetricSpec kOutcomes{
+    "baton_kv_transfer_outcomes_total",
+    MetricType::kCounter,
+    "Hand-offs on the receiving side, by how they ended: ok, or an error code.",
+    "outcome",
+    {}};
+inline constexpr MetricSpec kBytes{"baton_kv_transfer_bytes_total",
+                                   MetricType::kCounter,
+                                   "Bytes of KV received and verified.",
+                                   "transport",
+                                   {}};
+inline constexpr MetricSpec kBlocksReceived{"baton_kv_transfer_blocks_total",
                                             MetricType::kCounter,
                                             "KV blocks received and verified.",
                                             "transport",
                                             {}};
 inline constexpr MetricSpec kHeldBlocks{
-    "baton_kv_held_blocks_total",
+    "baton_kv_transfer_held_blocks_total",
     MetricType::kCounter,
     "Published KV blocks that were not fetched, since the pod held them.",
     "",
     {}};
-inline constexpr MetricSpec kReceiveSeconds{
-    "baton_kv_receive_seconds", MetricType::kHistogram,
+inline constexpr MetricSpec kSeconds{
+    "baton_kv_transfer_seconds", MetricType::kHistogram,
     "Time from the start of a hand-off to its last block, prefill included.", "transport",
     kLatencyBuckets};
 inline constexpr MetricSpec kExposedSeconds{
-    "baton_kv_exposed_transfer_seconds", MetricType::kHistogram,
+    "baton_kv_transfer_exposed_seconds", MetricType::kHistogram,
     "Time from the end of prefill to the last block of a hand-off.", "transport", kTransferBuckets};
-inline constexpr MetricSpec kFailures{"baton_kv_failures_total",
-                                      MetricType::kCounter,
-                                      "Hand-offs that failed on the receiving side, by error code.",
-                                      "reason",
-                                      {}};
-inline constexpr MetricSpec kPeerTransport{"baton_kv_peer_transport",
+inline constexpr MetricSpec kPostSeconds{
+    "baton_kv_transfer_post_seconds", MetricType::kHistogram,
+    "Time that a hand-off took to ask for its blocks, apart from moving them.", "transport",
+    kTransferBuckets};
+inline constexpr MetricSpec kRuns{
+    "baton_kv_transfer_runs_total",
+    MetricType::kCounter,
+    "Contiguous runs of bytes that were moved: one a block, or the chunks of its slices.",
+    "transport",
+    {}};
+inline constexpr MetricSpec kCoalescingRatio{
+    "baton_kv_transfer_coalescing_ratio", MetricType::kHistogram,
+    "Runs of a hand-off per descriptor that was sent for them.", "transport", kRatioBuckets};
+inline constexpr MetricSpec kInflightBytes{"baton_kv_transfer_inflight_bytes",
                                            MetricType::kGauge,
-                                           "1 for the transport in use to a peer.",
+                                           "Bytes that were asked for and have not arrived.",
+                                           "",
+                                           {}};
+inline constexpr MetricSpec kRetries{
+    "baton_kv_transfer_retries_total",
+    MetricType::kCounter,
+    "Blocks fetched again, and hand-offs that went on over another connection.",
+    "",
+    {}};
+inline constexpr MetricSpec kChecksumFailures{"baton_kv_transfer_checksum_failures_total",
+                                              MetricType::kCounter,
+                                              "Blocks that arrived without their checksum.",
+                                              "",
+                                              {}};
+inline constexpr MetricSpec kStaleReads{"baton_kv_transfer_stale_reads_total",
+                                        MetricType::kCounter,
+                                        "Hand-offs that asked for a block that was no longer held.",
+                                        "",
+                                        {}};
+inline constexpr MetricSpec kPeerTransport{"baton_kv_transfer_peer_transport_info",
+                                           MetricType::kGauge,
+                                           "1 for the transport in use to a peer, by engine id.",
                                            "peer,transport",
                                            {}};
 inline constexpr MetricSpec kFallbacks{
-    "baton_kv_transport_fallbacks_total",
+    "baton_kv_transfer_fallbacks_total",
     MetricType::kCounter,
     "Connections for which a preferred transport could not be used.",
     "transport",
@@ -74,35 +111,73 @@ inline constexpr MetricSpec kSlotsQuarantined{"baton_kv_blocks_quarantined",
                                               "",
                                               {}};
 
+inline constexpr MetricSpec kLeaseSeconds{"baton_kv_transfer_lease_seconds", MetricType::kHistogram,
+                                          "Time from the opening of a lease to its end.", "state",
+                                          kLatencyBuckets};
+inline constexpr MetricSpec kLeaseMargin{
+    "baton_kv_transfer_lease_margin_seconds", MetricType::kHistogram,
+    "Time to live that a committed lease had left when its reader came; all of it where the reader "
+    "was there before.",
+    "", kLatencyBuckets};
+inline constexpr MetricSpec kQuarantinedBytes{
+    "baton_kv_transfer_quarantined_bytes",
+    MetricType::kGauge,
+    "Bytes of slots that were freed and wait for their last reader.",
+    "",
+    {}};
+
 // Every metric of this module.
 inline constexpr const MetricSpec* kKvMetrics[] = {
-    &kReceivedBytes, &kReceivedBlocks, &kHeldBlocks, &kReceiveSeconds, &kExposedSeconds,
-    &kFailures,      &kPeerTransport,  &kFallbacks,  &kLeasesOpen,     &kLeasesEnded,
-    &kReceivesOpen,  &kSlots,          &kSlotsUsed,  &kSlotsPinned,    &kSlotsQuarantined};
+    &kOutcomes,        &kBytes,         &kBlocksReceived,
+    &kHeldBlocks,      &kSeconds,       &kExposedSeconds,
+    &kPostSeconds,     &kRuns,          &kCoalescingRatio,
+    &kInflightBytes,   &kRetries,       &kChecksumFailures,
+    &kStaleReads,      &kPeerTransport, &kFallbacks,
+    &kLeaseSeconds,    &kLeaseMargin,   &kQuarantinedBytes,
+    &kLeasesOpen,      &kLeasesEnded,   &kReceivesOpen,
+    &kSlots,           &kSlotsUsed,     &kSlotsPinned,
+    &kSlotsQuarantined};
 
 // Counts what a Node does. Owned by the Node, used on its kv thread.
 class KvMetrics {
  public:
   explicit KvMetrics(Metrics& metrics);
 
-  void received(std::string_view transport, Bytes bytes, int blocks, int held, Duration total,
-                Duration exposed);
+  struct Received {
+    std::string_view transport;
+    Bytes bytes{};
+    int blocks = 0;
+    int held = 0;
+    Duration total{};
+    Duration exposed{};
+    Duration posting{};
+    std::uint64_t runs = 0;         // contiguous
+    std::uint64_t descriptors = 0;  // that named them
+  };
+  void received(const Received& what);
   void failed(ErrorCode reason);
+  // Bytes more, or fewer, that were asked for and have not arrived.
+  void asked_for(std::int64_t bytes);
+  void retried();
+  void came_wrong();
+  void was_stale();
   void uses(const std::string& peer, const std::string& transport);
   void stopped_using(const std::string& peer);
   void fell_back(const std::string& transport);
-  void lease_ended(std::string_view state);
-  void observe(const BlockArena::Counts& slots, std::size_t leases, std::size_t receives);
+  void lease_ended(std::string_view state, Duration held, Duration margin);
+  void observe(const BlockArena& arena, std::size_t leases, std::size_t receives);
 
  private:
   Metrics& metrics_;
-  std::map<std::string, std::string> transport_of_;  // by peer
+  std::map<std::string, std::string> transport_of_;  // by engine id of the peer
   prometheus::Gauge& leases_;
   prometheus::Gauge& receives_;
   prometheus::Gauge& slots_;
   prometheus::Gauge& used_;
   prometheus::Gauge& pinned_;
   prometheus::Gauge& quarantined_;
+  prometheus::Gauge& quarantined_bytes_;
+  prometheus::Gauge& inflight_;
 };
 
 }  // namespace baton::kv

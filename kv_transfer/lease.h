@@ -16,7 +16,7 @@ struct BlockDescriptor {
   std::int32_t token_count = 0;
   SlotRef slot;
   std::uint32_t bytes = 0;         // used of the slot
-  std::uint64_t checksum = 0;      // checksum_of() those bytes
+  std::uint64_t checksum = 0;      // checksum_of() those bytes; 0: nobody verifies them
   std::uint64_t content_hash = 0;  // token chain hash; 0 for a partial block
   bool operator==(const BlockDescriptor&) const = default;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace baton::kv {
@@ -45,7 +46,8 @@ LeaseTable::Actions LeaseTable::open(TransferId id, LeaseTerms terms, TimePoint 
   lease.state = LeaseState::kStreaming;
   lease.terms = terms;
   lease.expires.reset();
-  (void)now;
+  lease.opened = now;
+  lease.margin = options_.ttl;
   return out;
 }
 
@@ -105,7 +107,7 @@ LeaseTable::Actions LeaseTable::release(TransferId id, TimePoint now) {
   const auto it = leases_.find(id);
   if (it != leases_.end() && it->second.state == LeaseState::kSealed && it->second.reader == 0) {
     Actions out;
-    end(it, LeaseState::kCommitted, stale(id), out);
+    end(it, LeaseState::kCommitted, stale(id), now, out);
     return out;
   }
   return abort(id,
@@ -140,6 +142,7 @@ LeaseTable::Actions LeaseTable::follow(TransferId id, ReaderKey reader, TimePoin
                   out);
   }
   lease.reader = lease.last_reader = reader;
+  if (lease.expires) lease.margin = std::max(*lease.expires - now, Duration::zero());
   lease.expires.reset();
   if (lease.state == LeaseState::kReserved) {
     lease.expires = now + options_.wait_for_open;
@@ -178,19 +181,19 @@ LeaseTable::Actions LeaseTable::lost(TransferId id, ReaderKey reader, TimePoint 
     case LeaseState::kStreaming: break;  // the engine ends it by seal() or abort()
     case LeaseState::kSealed: lease.expires = now + options_.ttl; break;
     case LeaseState::kAborting:
-    case LeaseState::kQuarantined: end(it, LeaseState::kFreed, lease.reason, out); break;
+    case LeaseState::kQuarantined: end(it, LeaseState::kFreed, lease.reason, now, out); break;
     case LeaseState::kCommitted:
     case LeaseState::kFreed: break;
   }
   return out;
 }
 
-LeaseTable::Actions LeaseTable::acknowledge(TransferId id, ReaderKey reader) {
+LeaseTable::Actions LeaseTable::acknowledge(TransferId id, ReaderKey reader, TimePoint now) {
   Actions out;
   const auto it = leases_.find(id);
   if (it == leases_.end() || it->second.state != LeaseState::kSealed) return out;
   if (it->second.last_reader != reader) return out;
-  end(it, LeaseState::kCommitted, stale(id), out);
+  end(it, LeaseState::kCommitted, stale(id), now, out);
   return out;
 }
 
@@ -217,7 +220,7 @@ LeaseTable::Actions LeaseTable::expire(TimePoint now) {
     } else {
       // Sealed with no reader for the time to live, or in quarantine for long enough.
       const bool was_sealed = lease.state == LeaseState::kSealed;
-      end(here, LeaseState::kFreed, was_sealed ? stale(here->first) : lease.reason, out);
+      end(here, LeaseState::kFreed, was_sealed ? stale(here->first) : lease.reason, now, out);
     }
   }
   return out;
@@ -240,7 +243,7 @@ void LeaseTable::begin_abort(Leases::iterator it, Error reason, TimePoint now, A
   Lease& lease = it->second;
   if (lease.state == LeaseState::kAborting || lease.state == LeaseState::kQuarantined) return;
   if (lease.reader == 0) {
-    end(it, LeaseState::kFreed, std::move(reason), out);
+    end(it, LeaseState::kFreed, std::move(reason), now, out);
     return;
   }
   lease.state = LeaseState::kAborting;
@@ -251,7 +254,8 @@ void LeaseTable::begin_abort(Leases::iterator it, Error reason, TimePoint now, A
       {.kind = Kind::kAbort, .id = it->first, .reader = lease.reader, .reason = lease.reason});
 }
 
-void LeaseTable::end(Leases::iterator it, LeaseState state, Error reason, Actions& out) {
+void LeaseTable::end(Leases::iterator it, LeaseState state, Error reason, TimePoint now,
+                     Actions& out) {
   const TransferId id = it->first;
   Lease& lease = it->second;
   out.push_back({.kind = Kind::kWithdraw, .id = id});
@@ -259,7 +263,11 @@ void LeaseTable::end(Leases::iterator it, LeaseState state, Error reason, Action
   if (!lease.blocks.empty()) {
     out.push_back({.kind = Kind::kUnpin, .id = id, .blocks = std::move(lease.blocks)});
   }
-  out.push_back({.kind = Kind::kEnd, .id = id, .state = state});
+  out.push_back({.kind = Kind::kEnd,
+                 .id = id,
+                 .state = state,
+                 .held = now - lease.opened,
+                 .margin = lease.margin});
   leases_.erase(it);
   remember(id, state, std::move(reason));
 }

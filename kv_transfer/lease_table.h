@@ -46,6 +46,8 @@ struct LeaseAction {
   LeaseTerms terms{};
   Error reason{};
   LeaseState state = LeaseState::kFreed;
+  Duration held{};    // kEnd: since the lease was opened
+  Duration margin{};  // kEnd: of the time to live when the last reader came
 };
 
 // The producer's leases as a state machine:
@@ -81,8 +83,8 @@ class LeaseTable {
   [[nodiscard]] Actions follow(TransferId id, ReaderKey reader, TimePoint now);
   [[nodiscard]] Actions told(TransferId id, ReaderKey reader);                 // of kAbort
   [[nodiscard]] Actions lost(TransferId id, ReaderKey reader, TimePoint now);  // its stream ended
-  [[nodiscard]] Actions acknowledge(TransferId id, ReaderKey reader);  // it holds every block
-  [[nodiscard]] Actions cancel(TransferId id, ReaderKey reader, TimePoint now);  // not wanted
+  [[nodiscard]] Actions acknowledge(TransferId id, ReaderKey reader, TimePoint now);  // it has all
+  [[nodiscard]] Actions cancel(TransferId id, ReaderKey reader, TimePoint now);       // not wanted
 
   // Ends what has run out of time.
   [[nodiscard]] Actions expire(TimePoint now);
@@ -99,6 +101,8 @@ class LeaseTable {
     ReaderKey reader = 0;       // 0: none now
     ReaderKey last_reader = 0;  // whose acknowledgement still counts
     std::optional<TimePoint> expires;
+    TimePoint opened{};  // the epoch: it was not
+    Duration margin{};
     Error reason;
   };
   struct Ended {
@@ -108,7 +112,7 @@ class LeaseTable {
   using Leases = std::unordered_map<TransferId, Lease>;
 
   void begin_abort(Leases::iterator it, Error reason, TimePoint now, Actions& out);
-  void end(Leases::iterator it, LeaseState state, Error reason, Actions& out);
+  void end(Leases::iterator it, LeaseState state, Error reason, TimePoint now, Actions& out);
   void remember(TransferId id, LeaseState state, Error reason);
   void refuse_reader(TransferId id, ReaderKey reader, Error reason, Actions& out) const;
 

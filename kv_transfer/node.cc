@@ -36,7 +36,9 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
                                                   BlockArena& arena, const NodeOptions& options) {
   const std::string host = options.listen.substr(0, options.listen.rfind(':'));
   if (name == "shm") return make_shm_transport(loop, arena);
-  if (name == "tcp") return make_tcp_transport(loop, arena, host);
+  if (name == "tcp") {
+    return make_tcp_transport(loop, arena, {.host = host, .connections = options.tcp_connections});
+  }
   if (name == "ucx") return make_ucx_transport(loop, arena, {.host = host, .tls = options.ucx_tls});
   return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
               fmt::format("\"{}\" is no KV transport; known are shm, tcp and ucx", name));
@@ -74,7 +76,7 @@ class Node::Impl final : public ControlHandler {
       if (!transport) return std::unexpected(transport.error());
       transports_.push_back(std::move(*transport));
     }
-    auto server = ControlServer::start(options_.listen, loop_, *this);
+    auto server = ControlServer::start(options_.listen, options_.tls, loop_, *this);
     if (!server) return std::unexpected(server.error());
     server_ = std::move(*server);
     asio::post(*loop_, [this] { tick(); });
@@ -152,6 +154,11 @@ class Node::Impl final : public ControlHandler {
   // ---- kv thread ----
 
   Result<wire::Welcome> on_handshake(const wire::Hello& hello) override {
+    if (hello.protocol != wire::kProtocol) {
+      log(LogLevel::kWarn, "KV reader refused",
+          {{"engine", hello.engine_id}, {"reason", "another protocol"}});
+      return std::unexpected(wire::other_protocol(hello.protocol, options_.engine_id));
+    }
     if (hello.layout_hash != options_.layout_hash) {
       log(LogLevel::kWarn, "KV reader refused",
           {{"engine", hello.engine_id}, {"reason", "another KV layout"}});
@@ -194,7 +201,7 @@ class Node::Impl final : public ControlHandler {
   void on_release(const wire::Release& release) override {
     if (release.epoch != options_.epoch) return;
     apply(release.outcome == wire::Outcome::kAcknowledged
-              ? leases_.acknowledge(release.transfer, release.reader)
+              ? leases_.acknowledge(release.transfer, release.reader, Clock::now())
               : leases_.cancel(release.transfer, release.reader, Clock::now()));
   }
 
@@ -221,7 +228,7 @@ class Node::Impl final : public ControlHandler {
         for (const BlockDescriptor& block : action.blocks) arena_->unpin(block.slot);
         break;
       case Kind::kEnd:
-        metrics_.lease_ended(name_of(action.state));
+        metrics_.lease_ended(name_of(action.state), action.held, action.margin);
         log(LogLevel::kDebug, "KV lease ended",
             {{"transfer", action.id.str()}, {"state", name_of(action.state)}});
         break;
@@ -251,7 +258,8 @@ class Node::Impl final : public ControlHandler {
 
   void begin_receive(ReceiveId id, ReceiveRequest request, std::shared_ptr<Receiver> receiver) {
     auto session =
-        std::make_shared<ReceiveSession>(ReceiveContext{loop_, options_, *arena_, peers_, metrics_},
+        std::make_shared<ReceiveSession>(ReceiveContext{loop_, options_, *arena_, peers_, metrics_,
+                                                        [this] { return draw_reader(); }},
                                          std::move(request), std::move(receiver), [this, id] {
                                            sessions_.erase(id);
                                            observe();
@@ -260,7 +268,7 @@ class Node::Impl final : public ControlHandler {
     if (stopping_) {
       session->cancel(stopping());
     } else {
-      session->begin(draw_reader());
+      session->begin();
     }
   }
 
@@ -280,7 +288,7 @@ class Node::Impl final : public ControlHandler {
     });
   }
 
-  void observe() { metrics_.observe(arena_->counts(), leases_.open_leases(), sessions_.size()); }
+  void observe() { metrics_.observe(*arena_, leases_.open_leases(), sessions_.size()); }
 
   // Ends what is under way and lets the kv thread run out of work.
   void stop() {

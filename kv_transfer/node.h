@@ -12,7 +12,9 @@
 #include "core/metrics.h"
 #include "core/units.h"
 #include "kv_transfer/arena.h"
+#include "kv_transfer/control_tls.h"
 #include "kv_transfer/lease.h"
+#include "kv_transfer/slices.h"
 
 namespace baton::kv {
 
@@ -24,7 +26,12 @@ struct NodeOptions {
 
   std::vector<std::string> transports = {"shm", "tcp", "ucx"};  // allowed, the preferred one first
   std::string require_transport;  // if set: a peer that cannot do this one is an error, no fallback
+  int tcp_connections = 1;        // to each peer that is read over tcp, 1 to 4
   std::string ucx_tls = "tcp";    // UCX_TLS; must name transports with peer failure detection
+
+  // Of the control service; empty: no TLS, and whoever reaches its port may ask for a transfer
+  // whose id it knows.
+  TlsFiles tls;
 
   Duration lease_ttl = std::chrono::seconds(10);      // of a sealed lease without a reader
   Duration wait_for_open = std::chrono::seconds(30);  // how long a reader waits for open_lease()
@@ -48,6 +55,9 @@ struct ReceiveRequest {
   TransferId transfer;
   std::int64_t from_token = 0;  // the first token not held here; blocks that end before are skipped
   TimePoint deadline{};
+  int priority = 0;  // of two that read from one peer, the larger one's blocks come first
+  // What is wanted of each block; it lands packed. Null: the whole block, as it was published.
+  Slices slices{};
 };
 
 struct ReceiveSummary {

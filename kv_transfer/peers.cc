@@ -60,7 +60,7 @@ void PeerTable::forget(const std::shared_ptr<Peer>& peer) {
 void PeerTable::retire(const std::shared_ptr<Peer>& peer) {
   const auto it = entries_.find(peer->address);
   if (it == entries_.end() || it->second.peer != peer) return;
-  metrics_.stopped_using(peer->address);
+  metrics_.stopped_using(peer->facts.engine_id);
   entries_.erase(it);
 }
 
@@ -78,7 +78,7 @@ void PeerTable::stop() {
 void PeerTable::connect(const std::string& address) {
   auto peer = std::make_shared<Peer>();
   peer->address = address;
-  peer->control = ControlClient::create(loop_, address);
+  peer->control = ControlClient::create(loop_, address, options_.tls);
   peer->control->handshake(hello(), options_.connect_timeout,
                            [this, peer](Result<wire::Welcome> welcome) {
                              if (!stopped_) welcomed(peer, std::move(welcome));
@@ -91,6 +91,11 @@ void PeerTable::welcomed(const std::shared_ptr<Peer>& peer, Result<wire::Welcome
     return;
   }
   peer->facts = std::move(*welcome);
+  if (peer->facts.protocol != wire::kProtocol) {
+    finish(peer->address,
+           std::unexpected(wire::other_protocol(peer->facts.protocol, options_.engine_id)));
+    return;
+  }
   if (peer->facts.layout_hash != options_.layout_hash) {
     finish(peer->address,
            fail(ErrorCode::kUnsupported, Stage::kHandoff,
@@ -147,7 +152,7 @@ void PeerTable::finish(const std::string& address, Result<std::shared_ptr<Peer>>
   const auto waiters = std::exchange(it->second.waiters, {});
   if (result) {
     it->second.peer = *result;
-    metrics_.uses(address, (*result)->transport);
+    metrics_.uses((*result)->facts.engine_id, (*result)->transport);
     log(LogLevel::kInfo, "KV peer connected",
         {{"peer", address},
          {"engine", (*result)->facts.engine_id},

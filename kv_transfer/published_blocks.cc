@@ -18,4 +18,14 @@ std::span<const std::byte> PublishedBlocks::pin(TransferId transfer, const wire:
   return arena_.bytes(slot).first(wanted.bytes);
 }
 
+std::vector<std::byte> PublishedBlocks::pack(std::span<const std::byte> block,
+                                             const std::vector<Slice>& slices,
+                                             wire::PieceHeader& header) const {
+  if (end_of(slices) > block.size()) return {};
+  std::vector<std::byte> packed(bytes_of(slices));
+  kv::pack(slices, block, packed);
+  header.checksum = checksum_of(packed);
+  return packed;
+}
+
 }  // namespace baton::kv

@@ -27,6 +27,11 @@ class PublishedBlocks {
   // The bytes of a block that was asked for, with one pin that is now the caller's; empty: it may
   // not, or no longer, be read.
   [[nodiscard]] std::span<const std::byte> pin(TransferId transfer, const wire::Wanted& wanted);
+  // What is sent of a pinned block where slices are wanted of it, copied; its checksum goes into
+  // `header`. Empty: the block does not have them.
+  [[nodiscard]] std::vector<std::byte> pack(std::span<const std::byte> block,
+                                            const std::vector<Slice>& slices,
+                                            wire::PieceHeader& header) const;
   void unpin(const wire::Wanted& wanted) { arena_.unpin({wanted.slot, wanted.generation}); }
 
  private:

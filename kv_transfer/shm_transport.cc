@@ -12,7 +12,6 @@
 #include <boost/asio/write.hpp>
 #include <chrono>
 #include <cstring>
-#include <deque>
 #include <unordered_set>
 #include <utility>
 
@@ -20,6 +19,7 @@
 #include "kv_transfer/acceptor.h"
 #include "kv_transfer/arena_view.h"
 #include "kv_transfer/one_time_tokens.h"
+#include "kv_transfer/piece_queue.h"
 
 namespace baton::kv {
 namespace {
@@ -31,6 +31,7 @@ using Socket = asio::local::stream_protocol::socket;
 constexpr std::size_t kMaxGuests = 64;
 // Copied in one turn of the kv thread, so that control messages wait at most some 100 µs.
 constexpr std::size_t kTurnBytes = 1 << 20;
+constexpr std::size_t kTurnPieces = 64;  // of one transfer
 
 bool runs_as_us(int socket) {
   ucred peer{};
@@ -86,20 +87,14 @@ class ShmLink final : public Link, public std::enable_shared_from_this<ShmLink> 
   ShmLink(Loop loop, std::unique_ptr<ArenaView> view)
       : loop_(std::move(loop)), view_(std::move(view)) {}
 
-  void fetch(TransferId, std::vector<BlockRead> reads, PieceDone done) override {
-    const auto shared = std::make_shared<PieceDone>(std::move(done));
-    for (const BlockRead& read : reads) queue_.push_back({read, shared});
+  void fetch(const FetchTerms& terms, std::vector<BlockRead> reads, PieceDone done) override {
+    queue_.add(terms, std::move(reads), std::move(done));
     take_turn_later();
   }
   bool failed() const override { return closed_; }
   void close() override { closed_ = true; }
 
  private:
-  struct Piece {
-    BlockRead read;
-    std::shared_ptr<PieceDone> done;
-  };
-
   void take_turn_later() {
     if (std::exchange(turn_is_due_, true)) return;
     asio::post(*loop_, [self = shared_from_this()] { self->take_turn(); });
@@ -107,24 +102,27 @@ class ShmLink final : public Link, public std::enable_shared_from_this<ShmLink> 
 
   void take_turn() {
     turn_is_due_ = false;
-    std::size_t copied = 0;
-    while (!queue_.empty() && copied < kTurnBytes) {
-      const Piece piece = std::move(queue_.front());
-      queue_.pop_front();
-      copied += piece.read.into.size();
-      if (closed_) {
-        (*piece.done)(piece.read.index, fail(ErrorCode::kUnavailable, Stage::kHandoff,
-                                             "shm: the link was closed", true));
-      } else {
-        (*piece.done)(piece.read.index, view_->read(piece.read.remote, piece.read.into));
+    for (std::size_t copied = 0; !queue_.empty() && copied < kTurnBytes;) {
+      for (const Piece& piece : queue_.take(kTurnPieces, kTurnBytes - copied)) {
+        copied += piece.read->into.size();
+        piece.report(read(piece));
       }
     }
     if (!queue_.empty()) take_turn_later();
   }
 
+  Result<void> read(const Piece& piece) const {
+    if (closed_) {
+      return fail(ErrorCode::kUnavailable, Stage::kHandoff, "shm: the link was closed", true);
+    }
+    if (piece.slices() != nullptr) return view_->read(*piece.read, *piece.slices());
+    auto result = view_->read(piece.read->remote.slot, piece.read->into);
+    return result ? verify(piece, 0) : result;
+  }
+
   const Loop loop_;
   const std::unique_ptr<ArenaView> view_;
-  std::deque<Piece> queue_;
+  PieceQueue queue_;
   bool turn_is_due_ = false;
   bool closed_ = false;
 };
@@ -203,7 +201,8 @@ class ShmTransport final : public Transport {
       : loop_(std::move(loop)),
         arena_(arena),
         name_("baton-kv-" + OneTimeTokens::draw()),
-        acceptor_(loop_) {}
+        acceptor_(loop_),
+        tokens_("shm " + name_) {}
 
   Result<void> listen() {
     const error_code error = acceptor_.listen(abstract(name_), [this](Socket socket) {
@@ -216,9 +215,7 @@ class ShmTransport final : public Transport {
     return {};
   }
 
-  Capabilities capabilities() const override {
-    return {.name = "shm", .same_host = true, .max_outstanding = 64};
-  }
+  Capabilities capabilities() const override { return {.name = "shm", .same_host = true}; }
 
   TransportOffer reserve(TimePoint now) override { return {"shm", name_, tokens_.issue(now)}; }
 

@@ -37,6 +37,8 @@ constexpr auto kTokenTime = std::chrono::seconds(2);  // from the connection to 
 constexpr std::size_t kMaxQueued = 8 * wire::kMaxWanted;
 // Pinned and given to the kernel together.
 constexpr std::size_t kMaxAnswers = 128;
+// Of copies that wait for the kernel; one more answer may exceed it.
+constexpr std::size_t kMaxPacked = 4 << 20;
 // Sent in one turn of the kv thread, so that control messages wait at most some 100 µs.
 constexpr std::size_t kTurnBytes = 1 << 20;
 
@@ -70,7 +72,7 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
     error_code ignored;
     timer_.cancel();
     socket_.close(ignored);
-    for (const Answer& answer : answers_) unpin(answer);
+    for (const Answer& answer : answers_) let_go(answer);
     answers_.clear();
     queue_.clear();
     owner_.guests_.erase(shared_from_this());
@@ -80,12 +82,15 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
   struct Request {
     TransferId transfer;
     wire::Wanted wanted;
+    Slices slices;
   };
   struct Answer {
     wire::PieceHeader header;
-    std::span<const std::byte> body;  // pinned, if there is one
-    wire::Wanted wanted;
+    std::span<const std::byte> body;  // of the arena, where it is pinned, or of packed
+    std::vector<std::byte> packed{};
+    wire::Wanted wanted{};
     std::size_t sent = 0;  // of header and body
+    [[nodiscard]] bool is_pinned() const { return !body.empty() && packed.empty(); }
     [[nodiscard]] std::size_t left() const { return sizeof(header) + body.size() - sent; }
   };
 
@@ -135,19 +140,21 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
     while (held_ >= sizeof(wire::FetchHeader)) {
       wire::FetchHeader header;
       std::memcpy(&header, input_.data(), sizeof(header));
-      const std::size_t body = header.count <= wire::kMaxWanted
-                                   ? header.count * sizeof(wire::Wanted)
-                                   : 0;  // parse_fetch() will refuse it
-      if (held_ < sizeof(header) + body) return true;
-      const std::span<const std::byte> frame(input_.data(), sizeof(header) + body);
-      const auto fetch =
-          wire::parse_fetch(frame.first(sizeof(header)), frame.subspan(sizeof(header)));
+      const std::size_t frame_bytes = sizeof(header) + wire::body_bytes(header);
+      const bool is_possible = frame_bytes <= input_.size();
+      if (is_possible && held_ < frame_bytes) return true;
+      const auto frame = std::span<const std::byte>(input_).first(is_possible ? frame_bytes : 0);
+      const auto fetch = is_possible ? wire::parse_fetch(frame.first(sizeof(header)),
+                                                         frame.subspan(sizeof(header)))
+                                     : wire::parse_fetch(frame, {});
       if (!fetch || queue_.size() + fetch->wanted.size() > kMaxQueued) {
         close(fetch ? "it asks for too much at once" : fetch.error().message);
         return false;
       }
-      for (const wire::Wanted& wanted : fetch->wanted) queue_.push_back({fetch->transfer, wanted});
-      drop_input(frame.size());
+      for (const wire::Wanted& wanted : fetch->wanted) {
+        queue_.push_back({fetch->transfer, wanted, fetch->slices});
+      }
+      drop_input(frame_bytes);
     }
     return true;
   }
@@ -186,8 +193,8 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
   }
 
   void pin_more() {
-    while (!queue_.empty() && answers_.size() < kMaxAnswers) {
-      const Request request = queue_.front();
+    while (!queue_.empty() && answers_.size() < kMaxAnswers && packed_bytes_ < kMaxPacked) {
+      const Request request = std::move(queue_.front());
       queue_.pop_front();
       Answer& answer = answers_.emplace_back();
       answer.wanted = request.wanted;
@@ -195,9 +202,18 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
       answer.header.index = request.wanted.index;
       answer.header.generation = request.wanted.generation;
       answer.body = owner_.blocks_.pin(request.transfer, request.wanted);
+      if (request.slices != nullptr && !answer.body.empty()) pack(answer, *request.slices);
       answer.header.bytes = static_cast<std::uint32_t>(answer.body.size());
       if (answer.body.empty()) answer.header.status = wire::PieceStatus::kStale;
     }
+  }
+
+  // Small chunks cost less copied than one by one.
+  void pack(Answer& answer, const std::vector<Slice>& slices) {
+    answer.packed = owner_.blocks_.pack(answer.body, slices, answer.header);
+    owner_.blocks_.unpin(answer.wanted);
+    answer.body = answer.packed;
+    packed_bytes_ += answer.packed.size();
   }
 
   ssize_t send_some() {
@@ -223,13 +239,14 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
       answer.sent += taken;
       bytes -= taken;
       if (answer.left() > 0) return;
-      unpin(answer);
+      let_go(answer);
       answers_.pop_front();
     }
   }
 
-  void unpin(const Answer& answer) {
-    if (!answer.body.empty()) owner_.blocks_.unpin(answer.wanted);
+  void let_go(const Answer& answer) {
+    if (answer.is_pinned()) owner_.blocks_.unpin(answer.wanted);
+    packed_bytes_ -= answer.packed.size();
   }
 
   TcpOwner& owner_;
@@ -237,8 +254,9 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
   asio::steady_timer timer_;
   bool admitted_ = false;
   bool sending_later_ = false;  // a handler will go on with it
-  std::array<std::byte, 16 * 1024> input_;
+  std::vector<std::byte> input_ = std::vector<std::byte>(wire::kMaxFetchBytes);
   std::size_t held_ = 0;  // of input_
+  std::size_t packed_bytes_ = 0;
   std::deque<Request> queue_;
   std::deque<Answer> answers_;
 };

@@ -36,7 +36,7 @@ class TcpOwner {
 
   const Loop loop_;
   PublishedBlocks blocks_;
-  OneTimeTokens tokens_;
+  OneTimeTokens tokens_{"tcp"};
   Acceptor<boost::asio::ip::tcp> acceptor_;
   std::string address_;
   std::unordered_set<std::shared_ptr<TcpGuest>> guests_;

@@ -12,27 +12,35 @@
 #include "core/ids.h"
 #include "core/units.h"
 #include "kv_transfer/lease.h"
+#include "kv_transfer/slices.h"
 
 namespace baton::kv {
 
 struct Capabilities {
-  std::string_view name;     // as in configuration, logs and metrics
-  bool same_host = false;    // reaches peers on this host only
-  int max_outstanding = 64;  // pieces under way at once on one link
+  std::string_view name;   // as in configuration, logs and metrics
+  bool same_host = false;  // reaches peers on this host only
 };
 
 // What an owner tells one reader in the handshake, so that it can connect.
 struct TransportOffer {
   std::string transport;  // Capabilities::name
   std::string address;    // shm: abstract socket name; ucx: sockaddr as host:port
-  std::string token;      // shm: one-time right to the arena
+  std::string token;      // one-time right to connect; tcp: several, for a connection each
 };
 
-// One block to pull: block `index` of the lease, known there as `remote`, into `into`.
+// One block to pull: block `index` of the lease, as it was published.
 struct BlockRead {
   std::uint32_t index = 0;
-  SlotRef remote;
-  std::span<std::byte> into;  // exactly the block's bytes
+  BlockDescriptor remote;
+  std::span<std::byte> into;  // the block's bytes, or its slices one after the other
+};
+
+// What all blocks of one fetch have in common.
+struct FetchTerms {
+  TransferId transfer{};
+  int priority = 0;  // a larger one goes first, whatever else is waiting
+  TimePoint deadline = TimePoint::max();
+  Slices slices{};
 };
 
 // A reader's connection to one owner over one transport. Lives on the kv thread. Promises: every
@@ -43,9 +51,10 @@ class Link {
   using PieceDone = std::function<void(std::uint32_t index, Result<void> result)>;
 
   virtual ~Link() = default;
-  // `done` runs on the kv thread, never inside fetch(). At most max_outstanding pieces at once.
-  // Errors: kStale (the owner no longer holds that generation), kUnavailable (peer or link lost).
-  virtual void fetch(TransferId transfer, std::vector<BlockRead> reads, PieceDone done) = 0;
+  // `done` runs on the kv thread, never inside fetch(). Whatever is handed over waits its turn;
+  // several transfers take turns. Errors: kStale (the owner no longer holds that generation),
+  // kCorrupt (not the bytes of the checksum), kUnavailable (peer or link lost).
+  virtual void fetch(const FetchTerms& terms, std::vector<BlockRead> reads, PieceDone done) = 0;
   [[nodiscard]] virtual bool failed() const = 0;
   // Ends the link: pieces under way are reported as kUnavailable once nothing writes to them.
   virtual void close() = 0;

@@ -37,6 +37,7 @@ struct UcxOwner::Guest {
   ucp_ep_h endpoint = nullptr;
   std::deque<Request> queue;
   int outstanding = 0;
+  bool admitted = false;
   bool dropped = false;
 };
 
@@ -45,6 +46,7 @@ struct UcxOwner::Answer {
   std::shared_ptr<Guest> guest;
   wire::PieceHeader header;
   wire::Wanted pinned;  // generation 0: none
+  std::vector<std::byte> packed{};
 };
 
 UcxOwner::UcxOwner(Loop loop, UcxWorker& worker, BlockArena& arena)
@@ -135,25 +137,37 @@ ucs_status_t UcxOwner::on_fetch(void* self, const void* header, std::size_t head
   const std::shared_ptr<Guest> guest = it->second;
   // A rendezvous would mean a body that no fetch has.
   const bool is_whole = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0;
-  auto fetch = wire::parse_fetch({static_cast<const std::byte*>(header), header_bytes},
-                                 {static_cast<const std::byte*>(body), is_whole ? body_bytes : 0});
+  const std::span<const std::byte> content{static_cast<const std::byte*>(body),
+                                           is_whole ? body_bytes : 0};
+  if (!guest->admitted) {
+    owner->greet(guest, content);
+    return UCS_OK;
+  }
+  auto fetch = wire::parse_fetch({static_cast<const std::byte*>(header), header_bytes}, content);
   if (!fetch || guest->queue.size() + fetch->wanted.size() > kMaxQueued) {
     log(LogLevel::kWarn, "ucx reader dropped",
         {{"reason", fetch ? "it asks for too much at once" : fetch.error().message}});
     asio::post(*owner->loop_, [owner, guest] { owner->drop(guest); });
     return UCS_OK;
   }
-  if (fetch->wanted.empty()) {
-    auto* greeting = new Answer{.owner = owner, .guest = guest, .header = {}, .pinned = {}};
-    greeting->header.status = wire::PieceStatus::kWelcome;
-    owner->send(greeting, {});
-    return UCS_OK;
-  }
   for (const wire::Wanted& wanted : fetch->wanted) {
-    guest->queue.push_back({fetch->transfer, wanted});
+    guest->queue.push_back({fetch->transfer, wanted, fetch->slices});
   }
   owner->serve(guest);
   return UCS_OK;
+}
+
+void UcxOwner::greet(const std::shared_ptr<Guest>& guest, std::span<const std::byte> token) {
+  const std::string_view text(reinterpret_cast<const char*>(token.data()), token.size());
+  if (!tokens_.redeem(text, Clock::now())) {
+    log(LogLevel::kWarn, "ucx reader dropped", {{"reason", "it has no valid token"}});
+    asio::post(*loop_, [this, guest] { drop(guest); });
+    return;
+  }
+  guest->admitted = true;
+  auto* greeting = new Answer{.owner = this, .guest = guest, .header = {}, .pinned = {}};
+  greeting->header.status = wire::PieceStatus::kWelcome;
+  send(greeting, {});
 }
 
 void UcxOwner::serve(const std::shared_ptr<Guest>& guest) {
@@ -176,8 +190,13 @@ void UcxOwner::answer(const std::shared_ptr<Guest>& guest, const Request& reques
     return;
   }
   answer->pinned = request.wanted;
-  answer->header.bytes = request.wanted.bytes;
-  send(answer, bytes);
+  std::span<const std::byte> body = bytes;
+  if (request.slices != nullptr) {
+    body = answer->packed = blocks_.pack(bytes, *request.slices, answer->header);
+    if (body.empty()) answer->header.status = wire::PieceStatus::kStale;
+  }
+  answer->header.bytes = static_cast<std::uint32_t>(body.size());
+  send(answer, body);
 }
 
 void UcxOwner::send(Answer* answer, std::span<const std::byte> body) {

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/ids.h"
+#include "kv_transfer/one_time_tokens.h"
 #include "kv_transfer/published_blocks.h"
 #include "kv_transfer/ucx_worker.h"
 #include "kv_transfer/wire.h"
@@ -35,6 +36,7 @@ class UcxOwner {
   [[nodiscard]] Result<void> listen(const std::string& host);
   [[nodiscard]] const std::string& address() const { return address_; }
 
+  [[nodiscard]] OneTimeTokens& tokens() { return tokens_; }
   [[nodiscard]] PublishedBlocks& blocks() { return blocks_; }
 
   void stop(std::function<void()> done);
@@ -45,6 +47,7 @@ class UcxOwner {
   struct Request {
     TransferId transfer;
     wire::Wanted wanted;
+    Slices slices;
   };
 
   static void on_connect(ucp_conn_request_h request, void* self);
@@ -56,6 +59,8 @@ class UcxOwner {
   void accept(ucp_conn_request_h request);
   void serve(const std::shared_ptr<Guest>& guest);
   void answer(const std::shared_ptr<Guest>& guest, const Request& request);
+  // Drops a reader whose greeting has no valid token.
+  void greet(const std::shared_ptr<Guest>& guest, std::span<const std::byte> token);
   void send(Answer* answer, std::span<const std::byte> body);
   void sent(Answer* answer);
   void drop(const std::shared_ptr<Guest>& guest);
@@ -63,6 +68,7 @@ class UcxOwner {
 
   const Loop loop_;
   UcxWorker& worker_;
+  OneTimeTokens tokens_{"ucx"};
   PublishedBlocks blocks_;
   ucp_listener_h listener_ = nullptr;
   std::string address_;

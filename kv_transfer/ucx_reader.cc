@@ -5,7 +5,6 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstring>
-#include <deque>
 #include <utility>
 #include <vector>
 
@@ -18,6 +17,7 @@ namespace {
 
 // New pieces are asked for once this many can be, so that one message names many.
 constexpr std::size_t kBatch = 16;
+constexpr std::size_t kTurnBytes = 1 << 20;  // of one transfer
 
 Error lost(std::string_view why) {
   return {ErrorCode::kUnavailable, Stage::kHandoff, fmt::format("ucx: {}", why), true};
@@ -31,7 +31,8 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
  public:
   explicit UcxLink(UcxReader& reader) : reader_(reader), timer_(*reader.loop_) {}
 
-  void begin(const tcp::endpoint& owner, TimePoint deadline, Transport::Connected done) {
+  void begin(const tcp::endpoint& owner, const std::string& token, TimePoint deadline,
+             Transport::Connected done) {
     connected_ = std::move(done);
     ucp_ep_params_t params{};
     params.field_mask = UCP_EP_PARAM_FIELD_FLAGS | UCP_EP_PARAM_FIELD_SOCK_ADDR |
@@ -53,12 +54,14 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
     timer_.async_wait([self = shared_from_this()](boost::system::error_code error) {
       if (!error) self->give_up(lost("no answer in time"));
     });
-    send({}, {});  // a greeting: whoever answers it can be reached both ways
+    // A greeting: whoever answers it can be reached both ways.
+    auto greeting = std::make_unique<Question>(shared_from_this());
+    wire::append(greeting->body, std::as_bytes(std::span(token)));
+    send(std::move(greeting));
   }
 
-  void fetch(TransferId transfer, std::vector<BlockRead> reads, PieceDone done) override {
-    const auto shared = std::make_shared<PieceDone>(std::move(done));
-    for (const BlockRead& read : reads) queue_.push_back({transfer, read, shared});
+  void fetch(const FetchTerms& terms, std::vector<BlockRead> reads, PieceDone done) override {
+    queue_.add(terms, std::move(reads), std::move(done));
     if (failed_) {
       give_up_queue(lost("the link has failed"));
     } else {
@@ -75,16 +78,15 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
   ucs_status_t take(const Result<wire::PieceHeader>& header, void* body, bool is_rendezvous);
 
  private:
-  struct Piece {
-    TransferId transfer;
-    BlockRead read;
-    std::shared_ptr<PieceDone> done;
-    bool receiving = false;  // UCX writes to read.into
+  struct Asked {
+    Piece piece;
+    bool receiving = false;      // UCX writes to its place
+    std::uint64_t checksum = 0;  // that the answer has
   };
   struct Question {
     std::shared_ptr<UcxLink> link;
     wire::FetchHeader header;
-    std::vector<wire::Wanted> wanted;
+    std::vector<std::byte> body{};
   };
   struct Arrival {
     std::shared_ptr<UcxLink> link;
@@ -96,8 +98,8 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
   static void on_received(void* request, ucs_status_t status, std::size_t bytes, void* arrival);
 
   void ask();
-  void send(TransferId transfer, std::vector<wire::Wanted> wanted);
-  ucs_status_t receive(std::uint64_t tag, Piece& piece, void* body);
+  void send(std::unique_ptr<Question> question);
+  ucs_status_t receive(std::uint64_t tag, Asked& asked, void* body);
   void finish(std::uint64_t tag, Result<void> result);
   void give_up(const Error& reason);
   void give_up_queue(const Error& reason);
@@ -108,8 +110,8 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
   asio::steady_timer timer_;
   Transport::Connected connected_;
   ucp_ep_h endpoint_ = nullptr;
-  std::deque<Piece> queue_;
-  std::unordered_map<std::uint64_t, Piece> asked_;  // by tag
+  PieceQueue queue_;
+  std::unordered_map<std::uint64_t, Asked> asked_;  // by tag
   std::uint64_t last_tag_ = 0;
   bool failed_ = false;
 };
@@ -126,39 +128,37 @@ void UcxLink::ask() {
   while (!queue_.empty()) {
     const std::size_t room = kUcxMaxOutstanding - asked_.size();
     if (room == 0 || (room < kBatch && queue_.size() > room)) return;
-    const TransferId transfer = queue_.front().transfer;
-    std::vector<wire::Wanted> wanted;
-    while (!queue_.empty() && wanted.size() < room && queue_.front().transfer == transfer) {
-      const BlockRead& read = queue_.front().read;
-      wanted.push_back({.tag = ++last_tag_,
-                        .generation = read.remote.generation,
-                        .slot = read.remote.slot,
-                        .index = read.index,
-                        .bytes = static_cast<std::uint32_t>(read.into.size())});
-      asked_.emplace(last_tag_, std::move(queue_.front()));
-      queue_.pop_front();
+    std::vector<Piece> pieces = queue_.take(room, kTurnBytes);
+    const FetchTerms& terms = pieces.front().order->terms;
+    auto question = std::make_unique<Question>(shared_from_this());
+    question->header.count = static_cast<std::uint32_t>(pieces.size());
+    question->header.transfer_high = terms.transfer.high();
+    question->header.transfer_low = terms.transfer.low();
+    for (Piece& piece : pieces) {
+      wire::append(question->body, wire::wanted(*piece.read, ++last_tag_));
+      asked_.emplace(last_tag_, Asked{.piece = std::move(piece)});
     }
-    send(transfer, std::move(wanted));
+    if (terms.slices != nullptr) {
+      question->header.slices = static_cast<std::uint32_t>(terms.slices->size());
+      wire::append(question->body, std::as_bytes(std::span(*terms.slices)));
+    }
+    send(std::move(question));
   }
 }
 
-void UcxLink::send(TransferId transfer, std::vector<wire::Wanted> wanted) {
-  auto* question =
-      new Question{.link = shared_from_this(), .header = {}, .wanted = std::move(wanted)};
-  question->header.count = static_cast<std::uint32_t>(question->wanted.size());
-  question->header.transfer_high = transfer.high();
-  question->header.transfer_low = transfer.low();
+void UcxLink::send(std::unique_ptr<Question> question) {
   ++reader_.under_way_;
   ucp_request_param_t param{};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   param.flags = UCP_AM_SEND_FLAG_REPLY | UCP_AM_SEND_FLAG_EAGER;
   param.cb.send = &UcxLink::on_sent;
-  param.user_data = question;
-  void* request = ucp_am_send_nbx(endpoint_, kUcxFetchMessage, &question->header,
-                                  sizeof(question->header), question->wanted.data(),
-                                  question->wanted.size() * sizeof(wire::Wanted), &param);
-  if (!UCS_PTR_IS_PTR(request)) sent(question);
+  Question* const sending = question.release();  // until sent()
+  param.user_data = sending;
+  void* request =
+      ucp_am_send_nbx(endpoint_, kUcxFetchMessage, &sending->header, sizeof(sending->header),
+                      sending->body.data(), sending->body.size(), &param);
+  if (!UCS_PTR_IS_PTR(request)) sent(sending);
   reader_.worker_.kick();
 }
 
@@ -190,38 +190,38 @@ ucs_status_t UcxLink::take(const Result<wire::PieceHeader>& header, void* body,
   }
   const auto it = asked_.find(header->tag);
   if (it == asked_.end() || it->second.receiving) return UCS_OK;
-  Piece& piece = it->second;
+  Asked& asked = it->second;
+  const BlockRead& read = *asked.piece.read;
   if (header->status == wire::PieceStatus::kStale) {
-    finish(header->tag, fail(ErrorCode::kStale, Stage::kHandoff,
-                             fmt::format("the producer no longer holds block {} in generation {}",
-                                         piece.read.index, piece.read.remote.generation),
-                             true));
+    finish(header->tag, std::unexpected(stale(read)));
     return UCS_OK;
   }
-  if (header->index != piece.read.index || header->generation != piece.read.remote.generation ||
-      header->bytes != piece.read.into.size()) {
+  if (header->index != read.index || header->generation != read.remote.slot.generation ||
+      header->bytes != read.into.size()) {
     finish(header->tag, fail(ErrorCode::kCorrupt, Stage::kHandoff,
                              "the producer sent another block than was asked for", true));
     return UCS_OK;
   }
-  if (is_rendezvous) return receive(header->tag, piece, body);
-  std::memcpy(piece.read.into.data(), body, piece.read.into.size());
+  asked.checksum = header->checksum;
+  if (is_rendezvous) return receive(header->tag, asked, body);
+  std::memcpy(read.into.data(), body, read.into.size());
   finish(header->tag, {});
   return UCS_OK;
 }
 
-ucs_status_t UcxLink::receive(std::uint64_t tag, Piece& piece, void* body) {
-  piece.receiving = true;
+ucs_status_t UcxLink::receive(std::uint64_t tag, Asked& asked, void* body) {
+  asked.receiving = true;
   ++reader_.under_way_;
   auto* arrival = new Arrival{.link = shared_from_this(), .tag = tag};
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   param.cb.recv_am = &UcxLink::on_received;
   param.user_data = arrival;
-  void* request = ucp_am_recv_data_nbx(reader_.worker_.handle(), body, piece.read.into.data(),
-                                       piece.read.into.size(), &param);
+  const std::span<std::byte> into = asked.piece.read->into;
+  void* request =
+      ucp_am_recv_data_nbx(reader_.worker_.handle(), body, into.data(), into.size(), &param);
   if (!UCS_PTR_IS_PTR(request)) {
-    on_received(nullptr, UCS_PTR_STATUS(request), piece.read.into.size(), arrival);
+    on_received(nullptr, UCS_PTR_STATUS(request), into.size(), arrival);
   }
   return UCS_INPROGRESS;
 }
@@ -240,8 +240,9 @@ void UcxLink::on_received(void* request, ucs_status_t status, std::size_t, void*
 void UcxLink::finish(std::uint64_t tag, Result<void> result) {
   const auto node = asked_.extract(tag);
   if (node.empty()) return;
-  const Piece& piece = node.mapped();
-  (*piece.done)(piece.read.index, std::move(result));
+  const Asked& asked = node.mapped();
+  if (result) result = verify(asked.piece, asked.checksum);
+  asked.piece.report(std::move(result));
   ask();
 }
 
@@ -251,8 +252,8 @@ void UcxLink::give_up(const Error& reason) {
   report_connected(reason);
   give_up_queue(reason);
   std::vector<std::uint64_t> tags;
-  for (const auto& [tag, piece] : asked_) {
-    if (!piece.receiving) tags.push_back(tag);  // the others end by on_received()
+  for (const auto& [tag, asked] : asked_) {
+    if (!asked.receiving) tags.push_back(tag);  // the others end by on_received()
   }
   for (const std::uint64_t tag : tags) finish(tag, std::unexpected(reason));
   reader_.worker_.close(endpoint_, [self] {
@@ -266,10 +267,9 @@ void UcxLink::give_up(const Error& reason) {
 }
 
 void UcxLink::give_up_queue(const Error& reason) {
-  auto queue = std::exchange(queue_, {});
-  if (queue.empty()) return;
-  asio::post(*reader_.loop_, [queue = std::move(queue), reason] {
-    for (const Piece& piece : queue) (*piece.done)(piece.read.index, std::unexpected(reason));
+  if (queue_.empty()) return;
+  asio::post(*reader_.loop_, [left = queue_.take_all(), reason] {
+    for (const Piece& piece : left) piece.report(std::unexpected(reason));
   });
 }
 
@@ -300,19 +300,20 @@ Result<void> UcxReader::begin() {
   return {};
 }
 
-void UcxReader::connect(const std::string& host, const std::string& port, TimePoint deadline,
+void UcxReader::connect(const HostAndPort& to, const std::string& token, TimePoint deadline,
                         Transport::Connected done) {
-  const auto begin = [this, deadline, done = std::move(done)](
-                         boost::system::error_code error, const tcp::resolver::results_type& to) {
-    if (stopping_ || error || to.empty()) {
+  const auto begin = [this, token, deadline, done = std::move(done)](
+                         boost::system::error_code error,
+                         const tcp::resolver::results_type& found) {
+    if (stopping_ || error || found.empty()) {
       done(std::unexpected(lost(stopping_ ? "stopping" : error.message())));
     } else {
-      std::make_shared<UcxLink>(*this)->begin(to.begin()->endpoint(), deadline, done);
+      std::make_shared<UcxLink>(*this)->begin(found.begin()->endpoint(), token, deadline, done);
     }
   };
   auto resolver = std::make_shared<tcp::resolver>(*loop_);
-  resolver->async_resolve(host, port,
-                          [begin, resolver](auto error, const auto& to) { begin(error, to); });
+  resolver->async_resolve(
+      to.host, to.port, [begin, resolver](auto error, const auto& found) { begin(error, found); });
 }
 
 void UcxReader::stop(std::function<void()> done) {

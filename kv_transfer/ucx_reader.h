@@ -8,6 +8,8 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "kv_transfer/address.h"
+#include "kv_transfer/piece_queue.h"
 #include "kv_transfer/transport.h"
 #include "kv_transfer/ucx_owner.h"
 #include "kv_transfer/ucx_worker.h"
@@ -23,7 +25,7 @@ class UcxReader {
   UcxReader(Loop loop, UcxWorker& worker);
 
   [[nodiscard]] Result<void> begin();
-  void connect(const std::string& host, const std::string& port, TimePoint deadline,
+  void connect(const HostAndPort& to, const std::string& token, TimePoint deadline,
                Transport::Connected done);
   void stop(std::function<void()> done);
 

@@ -26,10 +26,10 @@ class UcxTransport final : public Transport {
     return reader_.begin();
   }
 
-  Capabilities capabilities() const override {
-    return {.name = "ucx", .same_host = false, .max_outstanding = kUcxMaxOutstanding};
+  Capabilities capabilities() const override { return {.name = "ucx", .same_host = false}; }
+  TransportOffer reserve(TimePoint now) override {
+    return {"ucx", owner_.address(), owner_.tokens().issue(now)};
   }
-  TransportOffer reserve(TimePoint) override { return {"ucx", owner_.address(), {}}; }
   void publish(TransferId transfer, std::span<const BlockDescriptor> blocks) override {
     owner_.blocks().publish(transfer, blocks);
   }
@@ -43,7 +43,7 @@ class UcxTransport final : public Transport {
       });
       return;
     }
-    reader_.connect(to->host, to->port, deadline, std::move(done));
+    reader_.connect(*to, offer.token, deadline, std::move(done));
   }
 
   void stop(std::function<void()> done) override {

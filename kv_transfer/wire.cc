@@ -42,6 +42,19 @@ void encode(TransferId id, v1::TransferKey& key) {
   key.set_low(id.low());
 }
 
+// A gRPC message has no checksum but TCP's, and a wrong position in it would be somebody else's KV.
+std::uint64_t checksum_of(const Published& published) {
+  std::vector<std::uint64_t> fields{published.first_index};
+  fields.reserve(1 + 7 * published.blocks.size());
+  for (const BlockDescriptor& block : published.blocks) {
+    fields.insert(fields.end(),
+                  {static_cast<std::uint64_t>(block.first_token),
+                   static_cast<std::uint64_t>(block.token_count), block.slot.slot,
+                   block.slot.generation, block.bytes, block.checksum, block.content_hash});
+  }
+  return kv::checksum_of(std::as_bytes(std::span(fields)));
+}
+
 Result<Published> decode(const v1::Published& message) {
   const auto count = static_cast<std::size_t>(message.blocks_size());
   if (count == 0 || count > kMaxBlocksPerEvent) return malformed("number of blocks");
@@ -59,6 +72,10 @@ Result<Published> decode(const v1::Published& message) {
                                 .bytes = block.bytes(),
                                 .checksum = block.checksum(),
                                 .content_hash = block.content_hash()});
+  }
+  if (message.checksum() != 0 && message.checksum() != checksum_of(published)) {
+    return fail(ErrorCode::kCorrupt, Stage::kHandoff,
+                "the peer's list of blocks does not have its checksum", true);
   }
   return published;
 }
@@ -113,7 +130,8 @@ Result<Hello> decode(const v1::HandshakeRequest& message) {
   if (static_cast<std::size_t>(message.transports_size()) > kMaxOffers) {
     return malformed("number of transports");
   }
-  Hello hello{.engine_id = message.engine_id(),
+  Hello hello{.protocol = message.protocol(),
+              .engine_id = message.engine_id(),
               .epoch = message.epoch(),
               .layout_hash = message.layout_hash(),
               .transports = {}};
@@ -130,7 +148,8 @@ Result<Welcome> decode(const v1::HandshakeReply& message) {
   if (static_cast<std::size_t>(message.offers_size()) > kMaxOffers) {
     return malformed("number of offers");
   }
-  Welcome welcome{.engine_id = message.engine_id(),
+  Welcome welcome{.protocol = message.protocol(),
+                  .engine_id = message.engine_id(),
                   .epoch = message.epoch(),
                   .layout_hash = message.layout_hash(),
                   .offers = {}};
@@ -173,6 +192,7 @@ Result<Release> decode(const v1::ReleaseRequest& message) {
 }
 
 void encode(const Hello& value, v1::HandshakeRequest& message) {
+  message.set_protocol(value.protocol);
   message.set_engine_id(value.engine_id);
   message.set_epoch(value.epoch);
   message.set_layout_hash(value.layout_hash);
@@ -184,6 +204,7 @@ void encode(const Result<Welcome>& value, v1::HandshakeReply& message) {
     encode(value.error(), *message.mutable_failure());
     return;
   }
+  message.set_protocol(value->protocol);
   message.set_engine_id(value->engine_id);
   message.set_epoch(value->epoch);
   message.set_layout_hash(value->layout_hash);
@@ -206,6 +227,7 @@ void encode(const Event& value, v1::FollowEvent& message) {
     v1::Published& out = *message.mutable_published();
     out.set_first_index(published->first_index);
     for (const BlockDescriptor& block : published->blocks) encode(block, *out.add_blocks());
+    out.set_checksum(checksum_of(*published));
   } else if (const auto* sealed = std::get_if<Sealed>(&value)) {
     v1::Sealed& out = *message.mutable_sealed();
     out.set_prompt_tokens(sealed->terms.prompt_tokens);
@@ -242,17 +264,47 @@ Result<Release> parse_release(std::span<const std::byte> message) {
   return parse_as<Release, v1::ReleaseRequest>(message);
 }
 
+Error other_protocol(std::uint32_t theirs, std::string_view us) {
+  return {ErrorCode::kUnsupported, Stage::kHandoff,
+          fmt::format("the peer speaks KV protocol {}, {} speaks {}: run releases of Baton that "
+                      "speak the same one in both pools",
+                      theirs, us, kProtocol)};
+}
+
+Wanted wanted(const BlockRead& read, std::uint64_t tag) {
+  return {.tag = tag,
+          .generation = read.remote.slot.generation,
+          .slot = read.remote.slot.slot,
+          .index = read.index,
+          .bytes = read.remote.bytes};
+}
+
+void append(std::vector<std::byte>& message, std::span<const std::byte> bytes) {
+  message.insert(message.end(), bytes.begin(), bytes.end());
+}
+
+std::size_t body_bytes(const FetchHeader& header) {
+  return header.count * sizeof(Wanted) + header.slices * sizeof(Slice);
+}
+
 Result<Fetch> parse_fetch(std::span<const std::byte> header, std::span<const std::byte> body) {
   FetchHeader head;
   if (header.size() != sizeof(head)) return malformed("length of a fetch header");
   std::memcpy(&head, header.data(), sizeof(head));
   if (head.magic != FetchHeader::kMagic) return malformed("magic of a fetch header");
-  if (head.count > kMaxWanted || body.size() != head.count * sizeof(Wanted)) {
-    return malformed("number of wanted blocks");
+  if (head.count > kMaxWanted || head.slices > kMaxSlices || body.size() != body_bytes(head)) {
+    return malformed("number of wanted blocks or slices");
   }
-  Fetch fetch{.transfer = {head.transfer_high, head.transfer_low}, .wanted = {}};
+  Fetch fetch{.transfer = {head.transfer_high, head.transfer_low}, .wanted = {}, .slices = {}};
   fetch.wanted.resize(head.count);
-  if (head.count > 0) std::memcpy(fetch.wanted.data(), body.data(), body.size());
+  const auto wanted_bytes = head.count * sizeof(Wanted);
+  if (head.count > 0) std::memcpy(fetch.wanted.data(), body.data(), wanted_bytes);
+  if (head.slices > 0) {
+    std::vector<Slice> slices(head.slices);
+    std::memcpy(slices.data(), body.data() + wanted_bytes, head.slices * sizeof(Slice));
+    if (!are_sound(slices)) return malformed("a slice");
+    fetch.slices = std::make_shared<const std::vector<Slice>>(std::move(slices));
+  }
   for (const Wanted& wanted : fetch.wanted) {
     if (wanted.index >= kMaxBlocksPerLease || wanted.generation == 0 || wanted.bytes == 0) {
       return malformed("a wanted block");

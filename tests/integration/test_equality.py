@@ -89,12 +89,12 @@ def test_one_at_a_time_is_exact(split_system, soak):
 def test_the_demanded_transport_moved_the_blocks(split_system):
     rng = random.Random(4)
     ids = [rng.randrange(32, 127) for _ in range(700)]
-    before = sum(split_system.metrics(f"decode-{i}").value("baton_kv_received_bytes_total")
+    before = sum(split_system.metrics(f"decode-{i}").value("baton_kv_transfer_bytes_total")
                  for i in range(2))
     _, response = answer(split_system, request(split_system, ids, 0, tokens=2))
     timing = response.headers["x-baton-timing"]
     assert f'"transport":"{split_system.transport}"' in timing
-    after = sum(split_system.metrics(f"decode-{i}").value("baton_kv_received_bytes_total")
+    after = sum(split_system.metrics(f"decode-{i}").value("baton_kv_transfer_bytes_total")
                 for i in range(2))
     assert after - before >= 699 * 2048
 
@@ -137,4 +137,4 @@ def test_sixteen_at_once_differ_by_rounding_alone(split_system, soak, record_pro
     assert parted <= 0.01 * tokens
     for name in split_system.members:
         metrics = split_system.metrics(name)
-        assert metrics.value("baton_kv_failures_total", default=0, reason="corrupt") == 0
+        assert metrics.value("baton_kv_transfer_outcomes_total", default=0, outcome="corrupt") == 0

@@ -210,9 +210,10 @@ class Reader : public std::enable_shared_from_this<Reader> {
       world_.in(world_.delay(200), [self = shared_from_this(), life = life_, outcome] {
         if (self->producer_.life() != life) return;
         LeaseTable& table = life->table;
-        self->producer_.apply(life, outcome == wire::Outcome::kAcknowledged
-                                        ? table.acknowledge(self->id_, self->key_)
-                                        : table.cancel(self->id_, self->key_, self->world_.now()));
+        self->producer_.apply(life,
+                              outcome == wire::Outcome::kAcknowledged
+                                  ? table.acknowledge(self->id_, self->key_, self->world_.now())
+                                  : table.cancel(self->id_, self->key_, self->world_.now()));
       });
     }
   }

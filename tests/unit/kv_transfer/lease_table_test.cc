@@ -55,7 +55,7 @@ TEST_F(LeaseTableTest, AnAcknowledgedLeaseIsCommittedAndGivesBackItsPins) {
   ASSERT_THAT(kinds(actions), ElementsAre(Kind::kSeal));
   EXPECT_EQ(actions[0].total_blocks, 3u);
   EXPECT_EQ(actions[0].terms.cached_tokens, 10);
-  actions = table_.acknowledge(kId, 7);
+  actions = table_.acknowledge(kId, 7, kStart);
   ASSERT_THAT(kinds(actions), ElementsAre(Kind::kWithdraw, Kind::kClose, Kind::kUnpin, Kind::kEnd));
   EXPECT_EQ(actions[2].blocks.size(), 3u);
   EXPECT_EQ(state(), LeaseState::kCommitted);
@@ -72,7 +72,7 @@ TEST_F(LeaseTableTest, EveryTransitionIsIdempotent) {
               ElementsAre(Kind::kWithdraw, Kind::kUnpin, Kind::kEnd));
   EXPECT_THAT(table_.release(kId, kStart), IsEmpty());
   EXPECT_THAT(table_.abort(kId, kBroken, kStart), IsEmpty());
-  EXPECT_THAT(table_.acknowledge(kId, 7), IsEmpty());
+  EXPECT_THAT(table_.acknowledge(kId, 7, kStart), IsEmpty());
   EXPECT_THAT(table_.lost(kId, 7, kStart), IsEmpty());
   opened();
   EXPECT_EQ(state(), LeaseState::kCommitted);
@@ -157,10 +157,10 @@ TEST_F(LeaseTableTest, ASecondReaderGetsEverythingAfterTheFirstFailed) {
   ASSERT_THAT(kinds(actions), ElementsAre(Kind::kPublish, Kind::kSeal));
   EXPECT_EQ(actions[0].blocks.size(), 3u);
   EXPECT_EQ(actions[0].first_index, 0u);
-  EXPECT_THAT(table_.acknowledge(kId, 7), IsEmpty());  // not the reader any more
+  EXPECT_THAT(table_.acknowledge(kId, 7, kStart), IsEmpty());  // not the reader any more
   EXPECT_THAT(table_.cancel(kId, 7, kStart), IsEmpty());
   EXPECT_EQ(state(), LeaseState::kSealed);
-  (void)table_.acknowledge(kId, 8);
+  (void)table_.acknowledge(kId, 8, kStart);
   EXPECT_EQ(state(), LeaseState::kCommitted);
 }
 
@@ -180,14 +180,14 @@ TEST_F(LeaseTableTest, AnAcknowledgementMayComeAfterTheStreamEnded) {
   (void)table_.follow(kId, 7, kStart);
   (void)table_.seal(kId, kStart);
   (void)table_.lost(kId, 7, kStart);
-  (void)table_.acknowledge(kId, 7);
+  (void)table_.acknowledge(kId, 7, kStart);
   EXPECT_EQ(state(), LeaseState::kCommitted);
 }
 
 TEST_F(LeaseTableTest, AnUnsealedLeaseCannotBeAcknowledged) {
   opened(1);
   (void)table_.follow(kId, 7, kStart);
-  EXPECT_THAT(table_.acknowledge(kId, 7), IsEmpty());
+  EXPECT_THAT(table_.acknowledge(kId, 7, kStart), IsEmpty());
   EXPECT_EQ(state(), LeaseState::kStreaming);
 }
 

@@ -130,6 +130,47 @@ TEST_P(HandOff, SkipsWhatIsHeld) {
   expect_nothing_pinned();
 }
 
+TEST_P(HandOff, BringsOnlyTheSlicesThatAreWanted) {
+  const TransferId id = new_id();
+  producer_->open_lease(id, 129, 0);
+  for (int i = 0; i < 2; ++i) publish_block(id, i * 64, kTestSlotBytes);
+  producer_->seal(id);
+  auto collector = std::make_shared<Collector>(*consumer_);
+  ReceiveRequest request = request_to(producer_->address(), "producer", id);
+  const std::vector<Slice> slices{{.offset = 128, .bytes = 256, .stride = 1024, .count = 90}};
+  request.slices = std::make_shared<const std::vector<Slice>>(slices);
+  consumer_->receive(request, collector);
+  const auto result = collector->result();
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  EXPECT_EQ(result->bytes.count(), 2 * 90 * 256);
+  for (const auto& [first_token, block] : sent_) {
+    std::vector<std::byte> packed(bytes_of(slices));
+    pack(slices, block, packed);
+    EXPECT_TRUE(collector->blocks().at(first_token) == packed) << first_token;
+  }
+  EXPECT_THAT(
+      consumer_metrics_.expose(),
+      testing::HasSubstr("baton_kv_transfer_runs_total{transport=\"" + GetParam() + "\"} 180"));
+  expect_nothing_pinned();
+}
+
+TEST_P(HandOff, SlicesThatABlockDoesNotHaveAreRefused) {
+  const TransferId id = new_id();
+  producer_->open_lease(id, 65, 0);
+  publish_block(id, 0, 1000);
+  producer_->seal(id);
+  for (const Slice& slice : {Slice{.offset = 990, .bytes = 11}, Slice{.bytes = 0}}) {
+    auto collector = std::make_shared<Collector>(*consumer_);
+    ReceiveRequest request = request_to(producer_->address(), "producer", id);
+    request.slices = std::make_shared<const std::vector<Slice>>(1, slice);
+    consumer_->receive(request, collector);
+    const auto result = collector->result();
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().code,
+              slice.bytes == 0 ? ErrorCode::kInvalidArgument : ErrorCode::kUpstream);
+  }
+}
+
 TEST_P(HandOff, ASlotThatIsFreedWhileLeasedIsStillReadable) {
   const TransferId id = new_id();
   producer_->open_lease(id, 65, 0);
@@ -162,7 +203,7 @@ TEST_P(HandOff, AWrongChecksumIsCorruptAndCounted) {
   producer_->seal(id);
   EXPECT_EQ(receive(id)->result().error().code, ErrorCode::kCorrupt);
   EXPECT_THAT(consumer_metrics_.expose(),
-              testing::HasSubstr("baton_kv_failures_total{reason=\"corrupt\"} 1"));
+              testing::HasSubstr("baton_kv_transfer_outcomes_total{outcome=\"corrupt\"} 1"));
   EXPECT_TRUE(eventually([&] { return consumer_->arena().counts().used == 0; }));
 }
 
@@ -377,8 +418,8 @@ TEST(Node, UsesTheFirstTransportThatBothCan) {
   ASSERT_TRUE(result.has_value()) << result.error().message;
   EXPECT_EQ(result->transport, "ucx");
   EXPECT_THAT(metrics.expose(),
-              testing::HasSubstr("baton_kv_peer_transport{peer=\"" + producer->address() +
-                                 "\",transport=\"ucx\"} 1"));
+              testing::HasSubstr(
+                  "baton_kv_transfer_peer_transport_info{peer=\"producer\",transport=\"ucx\"} 1"));
 }
 
 // Either end may demand a transport; neither falls back to another one then.

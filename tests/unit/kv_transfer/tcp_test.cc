@@ -14,6 +14,7 @@
 #include "kv_transfer/address.h"
 #include "kv_transfer/arena.h"
 #include "kv_transfer/loop.h"
+#include "kv_transfer/one_time_tokens.h"
 #include "kv_transfer/tcp_link.h"
 #include "kv_transfer/tcp_transport.h"
 #include "kv_transfer/wire.h"
@@ -62,10 +63,10 @@ class TcpLinkTest : public TcpTest {
     });
     const std::string address = "127.0.0.1:" + std::to_string(acceptor_.local_endpoint().port());
     bool connected = false;
-    link_->begin({"tcp", address, std::string(32, 't')}, Clock::now() + seconds(5),
-                 [&](auto result) { connected = result.has_value(); });
+    link_->begin({"tcp", address, std::string(OneTimeTokens::kBytes, 't')}, 1,
+                 Clock::now() + seconds(5), [&](auto result) { connected = result.has_value(); });
     ASSERT_TRUE(run_until([&] { return connected; }));
-    EXPECT_EQ(std::string(token_.data(), token_.size()), std::string(32, 't'));
+    EXPECT_EQ(std::string(token_.data(), token_.size()), std::string(OneTimeTokens::kBytes, 't'));
   }
   void send(const Bytes8& bytes) {
     error_code ignored;
@@ -76,10 +77,12 @@ class TcpLinkTest : public TcpTest {
     std::vector<BlockRead> reads;
     for (const std::size_t size : sizes) {
       into_.emplace_back(size);
-      reads.push_back({static_cast<std::uint32_t>(into_.size() - 1), {7, 1}, into_.back()});
+      reads.push_back({.index = static_cast<std::uint32_t>(into_.size() - 1),
+                       .remote = {.slot = {7, 1}, .bytes = static_cast<std::uint32_t>(size)},
+                       .into = into_.back()});
     }
     ends_.resize(into_.size());
-    link_->fetch({1, 2}, reads, [this](std::uint32_t index, Result<void> result) {
+    link_->fetch({.transfer = {1, 2}}, reads, [this](std::uint32_t index, Result<void> result) {
       EXPECT_FALSE(ends_.at(index)) << "reported twice";
       ends_[index] = std::move(result);
     });
@@ -97,7 +100,7 @@ class TcpLinkTest : public TcpTest {
 
   tcp::acceptor acceptor_{*loop_, tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0)};
   tcp::socket socket_{*loop_};
-  std::array<char, 32> token_{};
+  std::array<char, OneTimeTokens::kBytes> token_{};
   std::shared_ptr<TcpLink> link_ = std::make_shared<TcpLink>(loop_);
   std::vector<Bytes8> into_;
   std::vector<std::optional<Result<void>>> ends_;
@@ -183,7 +186,7 @@ class TcpOwnerTest : public TcpTest {
  protected:
   void SetUp() override {
     arena_ = std::move(*BlockArena::create(Bytes(kTestSlotBytes), 64));
-    owner_ = std::move(*make_tcp_transport(loop_, *arena_, "127.0.0.1"));
+    owner_ = std::move(*make_tcp_transport(loop_, *arena_, {}));
   }
   void TearDown() override {
     bool stopped = false;
@@ -195,7 +198,7 @@ class TcpOwnerTest : public TcpTest {
     tcp::socket socket(*loop_);
     const auto port = std::stoi(offer.address.substr(offer.address.rfind(':') + 1));
     socket.connect({boost::asio::ip::address_v4::loopback(), static_cast<std::uint16_t>(port)});
-    boost::asio::write(socket, boost::asio::buffer(offer.token));
+    boost::asio::write(socket, boost::asio::buffer(offer.token, OneTimeTokens::kBytes));
     boost::asio::write(socket, boost::asio::buffer(first));
     return socket;
   }
@@ -235,6 +238,12 @@ TEST_F(TcpOwnerTest, DropsWhoeverSaysNonsense) {
   add(nonsense.emplace_back(), wire::FetchHeader{.count = 1U << 31});
   nonsense.push_back(fetch_of({{.tag = 1, .generation = 0, .slot = 1, .bytes = 4}}, {1, 2}));
   nonsense.emplace_back(8192, std::byte{0x42});
+  add(nonsense.emplace_back(), wire::FetchHeader{.slices = 1U << 31});
+  Bytes8 sliced = fetch_of({{.tag = 1, .generation = 1, .slot = 1, .bytes = 4}}, {1, 2});
+  const wire::FetchHeader header{.count = 1, .slices = 1};
+  std::memcpy(sliced.data(), &header, sizeof(header));
+  add(nonsense.emplace_back(sliced), Slice{.offset = 0, .bytes = 0});
+  add(nonsense.emplace_back(sliced), Slice{.bytes = 8, .stride = 0, .count = 1U << 31});
   for (const Bytes8& bytes : nonsense) {
     tcp::socket socket = connect(bytes);
     EXPECT_TRUE(is_dropped(socket));
@@ -294,10 +303,12 @@ TEST(SplitAddress, TakesHostsOfEveryKind) {
 TEST(TcpTransport, AHostThatCannotBeListenedOnIsSaid) {
   const auto loop = std::make_shared<boost::asio::io_context>(1);
   const auto arena = std::move(*BlockArena::create(Bytes(4096), 1));
-  const auto made = make_tcp_transport(loop, *arena, "no such host");
+  const auto made = make_tcp_transport(loop, *arena, {.host = "no such host"});
   ASSERT_FALSE(made);
   EXPECT_THAT(made.error().message, HasSubstr("no such host"));
-  EXPECT_FALSE(make_tcp_transport(loop, *arena, "192.0.2.1"));
+  EXPECT_FALSE(make_tcp_transport(loop, *arena, {.host = "192.0.2.1"}));
+  EXPECT_THAT(make_tcp_transport(loop, *arena, {.connections = 5}).error().message,
+              HasSubstr("1 to 4"));
 }
 
 }  // namespace

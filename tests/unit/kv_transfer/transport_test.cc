@@ -37,9 +37,10 @@ class TransportTest : public testing::TestWithParam<std::string> {
   }
 
   std::unique_ptr<Transport> make(BlockArena& arena) {
-    auto made = GetParam() == "shm"   ? make_shm_transport(loop_, arena)
-                : GetParam() == "tcp" ? make_tcp_transport(loop_, arena, "127.0.0.1")
-                                      : make_ucx_transport(loop_, arena, {});
+    auto made = GetParam() == "shm" ? make_shm_transport(loop_, arena)
+                : GetParam().starts_with("tcp")
+                    ? make_tcp_transport(loop_, arena, {.connections = GetParam() == "tcp" ? 1 : 4})
+                    : make_ucx_transport(loop_, arena, {});
     EXPECT_TRUE(made.has_value());
     return std::move(*made);
   }
@@ -72,11 +73,13 @@ class TransportTest : public testing::TestWithParam<std::string> {
     return blocks;
   }
   // Fetches one block and returns how it ended.
-  Result<void> fetch_one(TransferId id, std::uint32_t index, SlotRef remote, std::size_t bytes) {
-    std::vector<std::byte> into(bytes);
+  Result<void> fetch_one(TransferId id, std::uint32_t index, const BlockDescriptor& remote) {
+    std::vector<std::byte> into(remote.bytes);
+    return fetch_one({.transfer = id}, {.index = index, .remote = remote, .into = into});
+  }
+  Result<void> fetch_one(const FetchTerms& terms, const BlockRead& read) {
     std::optional<Result<void>> result;
-    link_->fetch(id, {{.index = index, .remote = remote, .into = into}},
-                 [&](std::uint32_t, Result<void> end) { result = end; });
+    link_->fetch(terms, {read}, [&](std::uint32_t, Result<void> end) { result = std::move(end); });
     EXPECT_TRUE(run_until([&] { return result.has_value(); }));
     return *result;
   }
@@ -97,11 +100,11 @@ TEST_P(TransportTest, FetchesInAnyOrderMoreThanCanBeUnderWay) {
   std::vector<std::vector<std::byte>> into;
   std::vector<BlockRead> reads;
   for (std::uint32_t i = 0; i < blocks.size(); ++i) into.emplace_back(blocks[i].bytes);
-  for (std::uint32_t i = 0; i < blocks.size(); ++i) reads.push_back({i, blocks[i].slot, into[i]});
+  for (std::uint32_t i = 0; i < blocks.size(); ++i) reads.push_back({i, blocks[i], into[i]});
   std::ranges::shuffle(reads, rng_);
   std::vector<int> reported(blocks.size());
   std::size_t done = 0;
-  link_->fetch(id_, reads, [&](std::uint32_t index, Result<void> result) {
+  link_->fetch({.transfer = id_}, reads, [&](std::uint32_t index, Result<void> result) {
     EXPECT_TRUE(result.has_value());
     ++reported[index];
     ++done;
@@ -116,16 +119,60 @@ TEST_P(TransportTest, FetchesInAnyOrderMoreThanCanBeUnderWay) {
 TEST_P(TransportTest, ABlockOfAnotherGenerationIsStale) {
   connect();
   const auto blocks = offer_blocks(id_, 1);
-  SlotRef next = blocks[0].slot;
-  ++next.generation;
-  EXPECT_EQ(fetch_one(id_, 0, next, blocks[0].bytes).error().code, ErrorCode::kStale);
-  EXPECT_TRUE(fetch_one(id_, 0, blocks[0].slot, blocks[0].bytes).has_value());
+  BlockDescriptor next = blocks[0];
+  ++next.slot.generation;
+  EXPECT_EQ(fetch_one(id_, 0, next).error().code, ErrorCode::kStale);
+  EXPECT_TRUE(fetch_one(id_, 0, blocks[0]).has_value());
 
   owner_->abort(id_);
   arena_->unpin(blocks[0].slot);
   arena_->free(blocks[0].slot);
   (void)make_block(*arena_, rng_, 0, 100);  // somebody else's, in the same slot
-  EXPECT_EQ(fetch_one(id_, 0, blocks[0].slot, blocks[0].bytes).error().code, ErrorCode::kStale);
+  EXPECT_EQ(fetch_one(id_, 0, blocks[0]).error().code, ErrorCode::kStale);
+}
+
+TEST_P(TransportTest, BringsSlicesPackedAndVerified) {
+  connect();
+  for (int round = 0; round < 20; ++round) {
+    const auto block = make_block(*arena_, rng_, 0, 65536);
+    ASSERT_TRUE(arena_->pin(block.slot));
+    const TransferId id{7, static_cast<std::uint64_t>(round)};
+    owner_->publish(id, std::vector{block});
+    std::vector<Slice> slices;
+    std::vector<std::byte> expected;
+    const auto content = arena_->bytes(block.slot);
+    for (std::uint32_t at = 0; at < 60000;) {
+      const auto bytes = static_cast<std::uint32_t>(1 + rng_() % 500);
+      const auto stride = bytes + static_cast<std::uint32_t>(rng_() % 100);
+      const auto count = static_cast<std::uint32_t>(1 + rng_() % 8);
+      slices.push_back({.offset = at, .bytes = bytes, .stride = stride, .count = count});
+      for (std::uint32_t i = 0; i < count; ++i) {
+        const auto chunk = content.subspan(at + i * stride, bytes);
+        expected.insert(expected.end(), chunk.begin(), chunk.end());
+      }
+      at += count * stride;
+    }
+    const auto shared = std::make_shared<const std::vector<Slice>>(slices);
+    std::vector<std::byte> into(bytes_of(slices));
+    ASSERT_EQ(into.size(), expected.size());
+    const auto result =
+        fetch_one({.transfer = id, .slices = shared}, {.index = 0, .remote = block, .into = into});
+    ASSERT_TRUE(result.has_value()) << result.error().message;
+    ASSERT_TRUE(into == expected);
+    arena_->unpin(block.slot);
+    arena_->free(block.slot);
+  }
+}
+
+TEST_P(TransportTest, ABlockThatIsNotWhatWasPublishedIsCorrupt) {
+  connect();
+  auto block = make_block(*arena_, rng_, 0, 1000);
+  ASSERT_TRUE(arena_->pin(block.slot));
+  ++block.checksum;
+  owner_->publish(id_, std::vector{block});
+  EXPECT_EQ(fetch_one(id_, 0, block).error().code, ErrorCode::kCorrupt);
+  block.checksum = 0;  // a producer that makes none
+  EXPECT_TRUE(fetch_one(id_, 0, block).has_value());
 }
 
 TEST_P(TransportTest, AClosedLinkReportsEveryPieceOnce) {
@@ -134,10 +181,10 @@ TEST_P(TransportTest, AClosedLinkReportsEveryPieceOnce) {
   std::vector<std::vector<std::byte>> into;
   std::vector<BlockRead> reads;
   for (const BlockDescriptor& block : blocks) into.emplace_back(block.bytes);
-  for (std::uint32_t i = 0; i < blocks.size(); ++i) reads.push_back({i, blocks[i].slot, into[i]});
+  for (std::uint32_t i = 0; i < blocks.size(); ++i) reads.push_back({i, blocks[i], into[i]});
   std::vector<int> reported(blocks.size());
   std::size_t done = 0;
-  link_->fetch(id_, reads, [&](std::uint32_t index, const Result<void>&) {
+  link_->fetch({.transfer = id_}, reads, [&](std::uint32_t index, const Result<void>&) {
     ++reported[index];
     if (++done == 5) link_->close();
   });
@@ -146,7 +193,7 @@ TEST_P(TransportTest, AClosedLinkReportsEveryPieceOnce) {
   EXPECT_TRUE(run_until([&] { return link_->failed(); }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, TransportTest, testing::Values("shm", "tcp", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, TransportTest, testing::Values("shm", "tcp", "tcp_x4", "ucx"),
                          [](const auto& parameter) { return parameter.param; });
 
 using TokenTest = TransportTest;
@@ -160,7 +207,7 @@ TEST_P(TokenTest, ATokenIsGoodOnce) {
   EXPECT_FALSE(connect(guessed).has_value());
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, TokenTest, testing::Values("shm", "tcp"),
+INSTANTIATE_TEST_SUITE_P(Transports, TokenTest, testing::Values("shm", "tcp", "ucx"),
                          [](const auto& parameter) { return parameter.param; });
 
 using ShmTransportTest = TransportTest;
@@ -182,10 +229,12 @@ TEST_P(AnsweringTransportTest, WhatTheLeaseDoesNotNameIsNotSent) {
   const auto blocks = offer_blocks(id_, 2);
   const auto private_block = make_block(*arena_, rng_, 0, 100);
   ASSERT_TRUE(arena_->pin(private_block.slot));
-  EXPECT_EQ(fetch_one(id_, 0, private_block.slot, 100).error().code, ErrorCode::kStale);
-  EXPECT_EQ(fetch_one(id_, 2, blocks[0].slot, blocks[0].bytes).error().code, ErrorCode::kStale);
-  EXPECT_EQ(fetch_one({9, 9}, 0, blocks[0].slot, blocks[0].bytes).error().code, ErrorCode::kStale);
-  EXPECT_EQ(fetch_one(id_, 0, blocks[0].slot, blocks[0].bytes + 1).error().code, ErrorCode::kStale);
+  EXPECT_EQ(fetch_one(id_, 0, private_block).error().code, ErrorCode::kStale);
+  EXPECT_EQ(fetch_one(id_, 2, blocks[0]).error().code, ErrorCode::kStale);
+  EXPECT_EQ(fetch_one({9, 9}, 0, blocks[0]).error().code, ErrorCode::kStale);
+  BlockDescriptor longer = blocks[0];
+  ++longer.bytes;
+  EXPECT_EQ(fetch_one(id_, 0, longer).error().code, ErrorCode::kStale);
 }
 
 TEST_P(AnsweringTransportTest, NobodyListeningIsUnavailable) {
@@ -205,14 +254,14 @@ TEST_P(AnsweringTransportTest, StaleBlocksAmongGoodOnes) {
     for (const BlockDescriptor& block : blocks) into.emplace_back(block.bytes);
     for (std::uint32_t i = 0; i < blocks.size(); ++i) {
       wanted[i] = rng_() % 4 == 0 ? -1 : 1;
-      SlotRef remote = blocks[i].slot;
-      if (wanted[i] < 0) ++remote.generation;
+      BlockDescriptor remote = blocks[i];
+      if (wanted[i] < 0) ++remote.slot.generation;
       reads.push_back({i, remote, into[i]});
     }
     std::ranges::shuffle(reads, rng_);
     std::vector<int> found(blocks.size());
     std::size_t done = 0;
-    link_->fetch(id_, reads, [&](std::uint32_t index, const Result<void>& result) {
+    link_->fetch({.transfer = id_}, reads, [&](std::uint32_t index, const Result<void>& result) {
       found[index] += result.has_value() ? 1 : -1;
       ++done;
     });
@@ -226,7 +275,8 @@ TEST_P(AnsweringTransportTest, StaleBlocksAmongGoodOnes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, AnsweringTransportTest, testing::Values("tcp", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, AnsweringTransportTest,
+                         testing::Values("tcp", "tcp_x4", "ucx"),
                          [](const auto& parameter) { return parameter.param; });
 
 }  // namespace
