@@ -65,6 +65,8 @@ class BlockArena {
   // For a transport that lends the arena to a reader on this host: the memfd, sealed so that nobody
   // else can map it writable or shrink it. Stays the arena's.
   [[nodiscard]] int memfd() const { return fd_; }
+  // Where it is mapped: its ArenaHeader, and all that follows.
+  [[nodiscard]] const std::byte* memory() const { return base_; }
 
  private:
   enum class Use : std::uint8_t { kFree, kUsed, kQuarantined };

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "kv_transfer/cma_transport.h"
 #include "kv_transfer/control_server.h"
 #include "kv_transfer/kv_metrics.h"
 #include "kv_transfer/lease_table.h"
@@ -36,12 +37,13 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
                                                   BlockArena& arena, const NodeOptions& options) {
   const std::string host = options.listen.substr(0, options.listen.rfind(':'));
   if (name == "shm") return make_shm_transport(loop, arena);
+  if (name == "cma") return make_cma_transport(loop, arena);
   if (name == "tcp") {
     return make_tcp_transport(loop, arena, {.host = host, .connections = options.tcp_connections});
   }
   if (name == "ucx") return make_ucx_transport(loop, arena, {.host = host, .tls = options.ucx_tls});
   return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
-              fmt::format("\"{}\" is no KV transport; known are shm, tcp and ucx", name));
+              fmt::format("\"{}\" is no KV transport; known are shm, cma, tcp and ucx", name));
 }
 
 }  // namespace

@@ -14,8 +14,12 @@ Result<void> verify(const Piece& piece, std::uint64_t answered) {
   const bool is_whole = piece.slices() == nullptr;
   const std::uint64_t expected = is_whole ? piece.read->remote.checksum : answered;
   if ((is_whole && expected == 0) || checksum_of(piece.read->into) == expected) return {};
-  return fail(ErrorCode::kCorrupt, Stage::kHandoff,
-              fmt::format("block {} does not have its checksum", piece.read->index), true);
+  return std::unexpected(corrupt(*piece.read));
+}
+
+Error corrupt(const BlockRead& read) {
+  return {ErrorCode::kCorrupt, Stage::kHandoff,
+          fmt::format("block {} does not have its checksum", read.index), true};
 }
 
 Error stale(const BlockRead& read) {

@@ -34,8 +34,9 @@ struct Piece {
 // Whether the piece that has come is what was published: `answered` is the checksum that the owner
 // made of its slices. kCorrupt: it is not.
 [[nodiscard]] Result<void> verify(const Piece& piece, std::uint64_t answered);
-// Of a block that the owner no longer holds.
+// Of a block that the owner no longer holds, and of one that came without its checksum.
 [[nodiscard]] Error stale(const BlockRead& read);
+[[nodiscard]] Error corrupt(const BlockRead& read);
 
 // What a link has still to ask for, of all the transfers that read over it. Pure. Promises: of the
 // priorities that wait the largest is served first; within one, every other turn goes to the

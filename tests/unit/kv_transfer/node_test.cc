@@ -397,7 +397,7 @@ TEST_P(HandOff, IsRefusedBetweenDifferentLayouts) {
   EXPECT_THAT(result.error().message, testing::HasSubstr("layout"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, HandOff, testing::Values("shm", "tcp", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, HandOff, testing::Values("shm", "cma", "tcp", "ucx"),
                          [](const auto& parameter) { return parameter.param; });
 
 TEST(Node, UsesTheFirstTransportThatBothCan) {

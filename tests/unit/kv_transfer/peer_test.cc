@@ -132,7 +132,7 @@ TEST_P(TwoProcesses, AReaderThatIsKilledLeavesTheLeaseToTheNext) {
   EXPECT_TRUE(eventually([&] { return producer->arena().counts().pinned == 0; }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, TwoProcesses, testing::Values("shm", "tcp", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, TwoProcesses, testing::Values("shm", "cma", "tcp", "ucx"),
                          [](const auto& parameter) { return parameter.param; });
 
 }  // namespace

@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
 #include <functional>
 #include <memory>
 #include <vector>
 
 #include "kv_transfer/arena.h"
+#include "kv_transfer/cma_transport.h"
 #include "kv_transfer/loop.h"
 #include "kv_transfer/shm_transport.h"
 #include "kv_transfer/tcp_transport.h"
@@ -37,6 +39,7 @@ class TransportTest : public testing::TestWithParam<std::string> {
   }
 
   std::unique_ptr<Transport> make(BlockArena& arena) {
+    if (GetParam() == "cma") return make_cma_transport(loop_, arena);
     auto made = GetParam() == "shm" ? make_shm_transport(loop_, arena)
                 : GetParam().starts_with("tcp")
                     ? make_tcp_transport(loop_, arena, {.connections = GetParam() == "tcp" ? 1 : 4})
@@ -86,6 +89,8 @@ class TransportTest : public testing::TestWithParam<std::string> {
 
   const TransferId id_{5, 6};
   Loop loop_ = std::make_shared<boost::asio::io_context>(1);
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
+      loop_->get_executor()};
   std::mt19937_64 rng_{7};
   std::unique_ptr<BlockArena> arena_;
   std::unique_ptr<BlockArena> other_arena_;
@@ -193,7 +198,8 @@ TEST_P(TransportTest, AClosedLinkReportsEveryPieceOnce) {
   EXPECT_TRUE(run_until([&] { return link_->failed(); }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, TransportTest, testing::Values("shm", "tcp", "tcp_x4", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, TransportTest,
+                         testing::Values("shm", "cma", "tcp", "tcp_x4", "ucx"),
                          [](const auto& parameter) { return parameter.param; });
 
 using TokenTest = TransportTest;
