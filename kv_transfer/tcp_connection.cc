@@ -22,7 +22,7 @@ using boost::system::error_code;
 namespace {
 
 // New pieces are asked for once this many can be, so that one message names many.
-constexpr std::size_t kBatch = 16;
+constexpr std::size_t kBatch = 64;
 
 }  // namespace
 
@@ -54,6 +54,7 @@ void TcpConnection::connected() {
 }
 
 std::size_t TcpConnection::room() const {
+  if (outstanding_bytes_ >= kMaxBytes) return 0;
   const std::size_t room = kMaxPieces - std::min(asked_.size(), kMaxPieces);
   return room < kBatch ? 0 : std::min(room, wire::kMaxWanted);
 }
@@ -125,7 +126,7 @@ void TcpConnection::take_input() {
     settle(received, static_cast<std::size_t>(got));
     if (closed_) return;
     taken += static_cast<std::size_t>(got);
-    if (static_cast<std::size_t>(got) < received.room) break;  // there is no more
+    if (asked_.empty()) break;  // nothing more is due
   }
   await_input();
 }

@@ -36,7 +36,9 @@ class TcpConnection {
     // Nothing is reported after it but what take_asked() gives.
     virtual void on_failed(const Error& reason) = 0;
   };
-  static constexpr std::size_t kMaxPieces = 128;
+  // Asked for at most, before the next turn; what is more urgent waits for no more than this.
+  static constexpr std::size_t kMaxPieces = 512;
+  static constexpr std::size_t kMaxBytes = 8 << 20;
   // Asked for, and received, in one turn of the kv thread, so that control messages wait at most
   // some 100 µs.
   static constexpr std::size_t kTurnBytes = 1 << 20;

@@ -36,7 +36,7 @@ constexpr auto kTokenTime = std::chrono::seconds(2);  // from the connection to 
 // What a reader of ours never asks for at once.
 constexpr std::size_t kMaxQueued = 8 * wire::kMaxWanted;
 // Pinned and given to the kernel together.
-constexpr std::size_t kMaxAnswers = 128;
+constexpr std::size_t kMaxAnswers = 256;
 // Of copies that wait for the kernel; one more answer may exceed it.
 constexpr std::size_t kMaxPacked = 4 << 20;
 // Sent in one turn of the kv thread, so that control messages wait at most some 100 µs.

@@ -167,7 +167,8 @@ int main(int argc, char** argv) {
     baton::kv::print("memcpy", shape, baton::perf::raw_memcpy_seconds(shape, repetitions));
     baton::kv::print("process_vm_readv", shape,
                      baton::perf::raw_vm_readv_seconds(shape, repetitions));
-    baton::kv::print("sendmsg", shape, baton::perf::raw_tcp_seconds(shape, repetitions));
+    baton::kv::print("sendmsg", shape,
+                     baton::perf::raw_tcp_seconds(shape, repetitions, shape.blocks));
     for (const char* transport : {"shm", "tcp", "ucx"}) {
       baton::kv::measure(transport, shape, repetitions);
     }

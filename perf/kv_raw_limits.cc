@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -99,45 +100,126 @@ void end_child(pid_t child) {
   ::waitpid(child, nullptr, 0);
 }
 
-[[noreturn]] void serve_blocks(int listener, const BlockShape& shape) {
-  const int socket = ::accept(listener, nullptr, nullptr);
-  const int on = 1;
-  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  const Place from(shape, 1, 1);
-  for (char wanted = 0; ::read(socket, &wanted, 1) == 1;) {
-    move_all(from.pieces(),
-             [socket](const msghdr& message) { return ::sendmsg(socket, &message, MSG_NOSIGNAL); });
+// A connection to a child process, which runs `serve` on its end. The child ends with it.
+class Peer {
+ public:
+  template <class Serve>
+  explicit Peer(Serve serve) {
+    const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* plain = reinterpret_cast<sockaddr*>(&address);
+    if (::bind(listener, plain, size) != 0 || ::listen(listener, 1) != 0 ||
+        ::getsockname(listener, plain, &size) != 0) {
+      die("listen");
+    }
+    child_ = ::fork();
+    if (child_ == 0) {
+      const int accepted = ::accept(listener, nullptr, nullptr);
+      send_at_once(accepted);
+      serve(accepted);
+      std::_Exit(0);
+    }
+    socket_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    if (::connect(socket_, plain, size) != 0) die("connect");
+    send_at_once(socket_);
+    ::close(listener);
   }
-  std::_Exit(0);
-}
+  ~Peer() {
+    ::close(socket_);
+    end_child(child_);
+  }
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+  [[nodiscard]] int socket() const { return socket_; }
+
+ private:
+  static void send_at_once(int socket) {
+    const int on = 1;
+    ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  pid_t child_ = -1;
+  int socket_ = -1;
+};
+
+// Reads exactly so many bytes, waiting in epoll_wait(); false: the other end is gone.
+class Waiting {
+ public:
+  explicit Waiting(int socket) : socket_(socket), epoll_(::epoll_create1(0)) {
+    epoll_event event{.events = EPOLLIN, .data = {}};
+    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, socket, &event) != 0) die("epoll_ctl");
+  }
+  [[nodiscard]] bool read(std::span<std::byte> into) const {
+    while (!into.empty()) {
+      epoll_event event{};
+      if (::epoll_wait(epoll_, &event, 1, -1) < 1) continue;
+      const ssize_t got = ::recv(socket_, into.data(), into.size(), MSG_DONTWAIT);
+      if (got <= 0) return false;
+      into = into.subspan(static_cast<std::size_t>(got));
+    }
+    return true;
+  }
+
+ private:
+  int socket_;
+  int epoll_;
+};
 
 }  // namespace
 
-std::vector<double> raw_tcp_seconds(const BlockShape& shape, int repetitions) {
-  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  auto* plain = reinterpret_cast<sockaddr*>(&address);
-  if (::bind(listener, plain, size) != 0 || ::listen(listener, 1) != 0 ||
-      ::getsockname(listener, plain, &size) != 0) {
-    die("listen");
-  }
-  const pid_t child = ::fork();
-  if (child == 0) serve_blocks(listener, shape);
-  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
-  if (::connect(socket, plain, size) != 0) die("connect");
+std::vector<double> raw_tcp_seconds(const BlockShape& shape, int repetitions, int turn) {
+  const auto count = static_cast<std::size_t>(turn);
+  const Peer sender([&](int socket) {
+    const Place from(shape, 1, 1);
+    const auto pieces = from.pieces();
+    std::size_t next = 0;
+    for (char wanted = 0; ::read(socket, &wanted, 1) == 1;) {
+      const std::size_t end = std::min(next + count, pieces.size());
+      move_all(
+          {pieces.begin() + static_cast<std::ptrdiff_t>(next),
+           pieces.begin() + static_cast<std::ptrdiff_t>(end)},
+          [socket](const msghdr& message) { return ::sendmsg(socket, &message, MSG_NOSIGNAL); });
+      next = end == pieces.size() ? 0 : end;
+    }
+  });
+  const int socket = sender.socket();
   const Place into(shape, 2, 2);
-  auto seconds = timed(repetitions, [&] {
+  const auto pieces = into.pieces();
+  const auto ask = [socket] {
     const char wanted = 1;
     if (::write(socket, &wanted, 1) != 1) die("write");
-    move_all(into.pieces(), [socket](msghdr& message) { return ::recvmsg(socket, &message, 0); });
+  };
+  return timed(repetitions, [&] {
+    ask();
+    for (std::size_t next = 0; next < pieces.size(); next += count) {
+      const std::size_t end = std::min(next + count, pieces.size());
+      if (end < pieces.size()) ask();
+      move_all({pieces.begin() + static_cast<std::ptrdiff_t>(next),
+                pieces.begin() + static_cast<std::ptrdiff_t>(end)},
+               [socket](msghdr& message) { return ::recvmsg(socket, &message, 0); });
+    }
   });
-  ::close(socket);
-  ::close(listener);
-  end_child(child);
-  return seconds;
+}
+
+std::vector<double> raw_ping_pong_seconds(std::uint32_t bytes, int repetitions) {
+  constexpr std::size_t kQuestion = 64;
+  const Peer other([bytes](int socket) {
+    const Waiting waiting(socket);
+    std::vector<std::byte> question(kQuestion);
+    const std::vector<std::byte> answer(bytes);
+    while (waiting.read(question)) {
+      if (::send(socket, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) return;
+    }
+  });
+  const Waiting waiting(other.socket());
+  const std::vector<std::byte> question(kQuestion);
+  std::vector<std::byte> answer(bytes);
+  return timed(repetitions, [&] {
+    if (::send(other.socket(), question.data(), question.size(), MSG_NOSIGNAL) < 0) die("send");
+    if (!waiting.read(answer)) die("read");
+  });
 }
 
 std::vector<double> raw_vm_readv_seconds(const BlockShape& shape, int repetitions) {

@@ -172,10 +172,23 @@ void add_network_options(CLI::App& command, PodFlags& flags) {
   command.add_option("--kv-advertise", flags.pod.kv_advertise,
                      "HOST:PORT at which other pods reach it, if not --kv-listen");
   command
-      .add_option("--transport", flags.pod.transport,
-                  "How KV is fetched; shm, tcp or ucx demand that one")
-      ->check(CLI::IsMember({"auto", "shm", "tcp", "ucx"}))
+      .add_option(
+          "--transport", flags.pod.transport,
+          "How KV is fetched; shm, cma, tcp or ucx demand that one. cma lets processes of this "
+          "user read all of the pod's memory")
+      ->check(CLI::IsMember({"auto", "shm", "cma", "tcp", "ucx"}))
       ->capture_default_str();
+  command
+      .add_option("--kv-connections", flags.pod.kv_connections,
+                  "To each pod that KV is fetched from over tcp")
+      ->check(CLI::Range(1, 4))
+      ->capture_default_str();
+  command.add_option("--kv-tls-cert", flags.pod.kv_tls.certificate,
+                     "PEM file of this pod's certificate; with the two below, hand-offs are agreed "
+                     "over mutual TLS");
+  command.add_option("--kv-tls-key", flags.pod.kv_tls.key, "PEM file of its key");
+  command.add_option("--kv-tls-ca", flags.pod.kv_tls.ca,
+                     "PEM file of the CA that signed the certificates of all pods");
   command.add_option("--log-level", flags.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->envname("BATON_LOG_LEVEL")

@@ -95,6 +95,8 @@ Result<kv::Node*> Pod::start_node(const NodeNeeds& needs) {
   node.layout_hash = needs.facts.layout_hash;
   node.on_shortage = needs.on_shortage;
   node.metrics = &metrics_;
+  node.tls = options_.kv_tls;
+  node.tcp_connections = options_.kv_connections;
   if (options_.transport != "auto") {
     node.transports = {options_.transport};
     node.require_transport = options_.transport;

@@ -25,7 +25,9 @@ struct PodOptions {
   std::uint16_t port = 0;
   std::string kv_listen;           // host:port of the hand-off service; empty: `host`, any port
   std::string kv_advertise;        // where peers reach it, if not at kv_listen
-  std::string transport = "auto";  // auto: what both sides can; shm or ucx: that one or none
+  kv::TlsFiles kv_tls;             // between pods; empty: none
+  int kv_connections = 1;          // to each pod that KV is fetched from over tcp, 1 to 4
+  std::string transport = "auto";  // auto: what both sides can; another: that one or none
   http::ServerLimits limits;
 };
 
