@@ -65,8 +65,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 5:
       if (const auto fetch = wire::parse_fetch(header, body)) {
-        require(fetch->wanted.size() * sizeof(wire::Wanted) == body.size());
-        require(fetch->wanted.size() <= wire::kMaxWanted);
+        const std::size_t slices = fetch->slices == nullptr ? 0 : fetch->slices->size();
+        require(fetch->wanted.size() * sizeof(wire::Wanted) + slices * sizeof(Slice) ==
+                body.size());
+        require(fetch->wanted.size() <= wire::kMaxWanted && slices <= kMaxSlices);
+        if (slices > 0) {
+          require(are_sound(*fetch->slices) && bytes_of(*fetch->slices) <= end_of(*fetch->slices));
+        }
       }
       break;
     default:
