@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
+#include <bit>
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstdio>
@@ -65,7 +65,7 @@ struct Place {
 class RemoteRead {
  public:
   void add(std::uint64_t from, void* into, std::size_t bytes) {
-    remote_.push_back({reinterpret_cast<void*>(from), bytes});
+    remote_.push_back({std::bit_cast<void*>(from), bytes});
     local_.push_back({into, bytes});
     bytes_ += bytes;
   }
