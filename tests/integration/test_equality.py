@@ -3,6 +3,7 @@
 import concurrent.futures
 import random
 import statistics
+import subprocess
 
 import pytest
 from harness import System
@@ -61,10 +62,27 @@ def check_was_split(system, response, ids):
     assert 0 <= usage["prompt_tokens_details"]["cached_tokens"] < max(2, len(ids))
 
 
+def tls_options(folder):
+    """Options of a pod that agrees on hand-offs over TLS, under an authority of the test's own."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+    ca, pod = folder / "ca", folder / "pod"
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *key, "-subj", "/CN=ca", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
+    openssl("req", *key, "-subj", "/CN=pod", "-keyout", f"{pod}.key", "-out", f"{pod}.csr")
+    openssl("x509", "-req", "-in", f"{pod}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key",
+            "-CAcreateserial", "-out", f"{pod}.pem")
+    return ["--kv-tls-cert", f"{pod}.pem", "--kv-tls-key", f"{pod}.key", "--kv-tls-ca", f"{ca}.pem"]
+
+
+# tcp with all that it can have: TLS between the pods, and several connections.
 @pytest.fixture(scope="module", params=["shm", "tcp", "ucx"])
 def split_system(request, model, tmp_path_factory):
-    with System(tmp_path_factory.mktemp(request.param), model, prefill=2, decode=2, single=True,
-                transport=request.param, loras=[("shout", model.lora)]) as system:
+    folder = tmp_path_factory.mktemp(request.param)
+    options = ["--kv-connections", "4", *tls_options(folder)] if request.param == "tcp" else []
+    with System(folder, model, prefill=2, decode=2, single=True, transport=request.param,
+                pod_options=options, loras=[("shout", model.lora)]) as system:
         yield system
         system.wait_until(system.quiet, what="the system is quiet after its tests")
 
