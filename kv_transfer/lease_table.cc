@@ -265,6 +265,7 @@ void LeaseTable::end(Leases::iterator it, LeaseState state, Error reason, TimePo
   }
   out.push_back({.kind = Kind::kEnd,
                  .id = id,
+                 .reason = reason,
                  .state = state,
                  .held = now - lease.opened,
                  .margin = lease.margin});

@@ -233,6 +233,7 @@ class Node::Impl final : public ControlHandler {
         metrics_.lease_ended(name_of(action.state), action.held, action.margin);
         log(LogLevel::kDebug, "KV lease ended",
             {{"transfer", action.id.str()}, {"state", name_of(action.state)}});
+        if (options_.on_lease_end) options_.on_lease_end(action.id, action.state, action.reason);
         break;
     }
   }

@@ -42,6 +42,9 @@ struct NodeOptions {
   // Asks for `slots` slots of the arena to be freed, since a receive() waits for them. Runs on the
   // kv thread and must not block; nobody is told when it is done, the Node looks again every 2 ms.
   std::function<void(int slots)> on_shortage;
+  // A lease has ended, kCommitted or kFreed, the latter for this reason. Runs on the kv thread and
+  // must not block.
+  std::function<void(TransferId, LeaseState, const Error&)> on_lease_end;
 
   Metrics* metrics = nullptr;  // outlives the Node; null: counted, but not to be seen
 };
