@@ -4,12 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "kv_transfer/measure/block_shape.h"
+
 namespace baton::perf {
 
-struct BlockShape {
-  int blocks = 0;
-  std::uint32_t bytes = 0;
-};
+using kv::BlockShape;
 
 // Blocks are taken from and put to places in random order, as everywhere in this benchmark. Each
 // gives the seconds of its repetitions, of which the first, which warms up, is left out.

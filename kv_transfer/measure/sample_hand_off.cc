@@ -1,0 +1,106 @@
+#include "kv_transfer/measure/sample_hand_off.h"
+
+#include <algorithm>
+#include <cstring>
+#include <future>
+#include <random>
+#include <span>
+#include <utility>
+
+namespace baton::kv {
+namespace {
+
+constexpr const char* kEngine = "baton-kv-perf";
+constexpr std::uint64_t kLayout = 1;  // of random bytes
+constexpr int kBlockTokens = 64;
+
+Result<std::unique_ptr<Node>> start_node(const SampleSide& side, const BlockShape& shape) {
+  auto arena = BlockArena::create(Bytes(shape.bytes), shape.blocks);
+  if (!arena) return std::unexpected(arena.error());
+  NodeOptions options;
+  options.listen = side.listen;
+  options.engine_id = kEngine;
+  options.epoch = side.epoch;
+  options.layout_hash = kLayout;
+  options.transports = {side.transport};
+  options.require_transport = side.transport;
+  options.lease_ttl = std::chrono::minutes(5);
+  return Node::start(std::move(options), std::move(*arena));
+}
+
+void fill(std::span<std::byte> bytes, std::mt19937_64& rng) {
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::uint64_t)) {
+    const std::uint64_t word = rng();
+    std::memcpy(bytes.data() + at, &word, std::min(sizeof word, bytes.size() - at));
+  }
+}
+
+// The slots that this arena gives out from now on come in random order.
+void shuffle_slots(BlockArena& arena) {
+  std::vector<SlotRef> slots;
+  while (const auto slot = arena.allocate()) slots.push_back(*slot);
+  std::ranges::shuffle(slots, std::mt19937(2));
+  for (const SlotRef slot : slots) arena.free(slot);
+}
+
+class Sink final : public Receiver {
+ public:
+  explicit Sink(BlockArena& arena) : arena_(arena) {}
+  void on_block(const BlockDescriptor& block) override {
+    arena_.unpin(block.slot);
+    arena_.free(block.slot);
+  }
+  void on_end(const Result<ReceiveSummary>& result) override { end_.set_value(result); }
+  Result<ReceiveSummary> wait() { return end_.get_future().get(); }
+
+ private:
+  BlockArena& arena_;
+  std::promise<Result<ReceiveSummary>> end_;
+};
+
+}  // namespace
+
+Result<SampleProducer> SampleProducer::start(const SampleSide& side, const BlockShape& shape) {
+  auto node = start_node(side, shape);
+  if (!node) return std::unexpected(node.error());
+  shuffle_slots((*node)->arena());
+  std::mt19937_64 rng(1);
+  std::vector<BlockDescriptor> blocks;
+  while (const auto slot = (*node)->arena().allocate()) {
+    const auto bytes = (*node)->arena().bytes(*slot);
+    fill(bytes, rng);
+    blocks.push_back({.first_token = static_cast<std::int64_t>(blocks.size()) * kBlockTokens,
+                      .token_count = kBlockTokens,
+                      .slot = *slot,
+                      .bytes = shape.bytes,
+                      .checksum = checksum_of(bytes)});
+  }
+  return SampleProducer(std::move(*node), std::move(blocks));
+}
+
+void SampleProducer::offer(TransferId transfer) {
+  node_->open_lease(transfer, static_cast<std::int64_t>(blocks_.size()) * kBlockTokens, 0);
+  node_->publish(transfer, blocks_);
+  node_->seal(transfer);
+}
+
+Result<SampleConsumer> SampleConsumer::start(const SampleSide& side, const BlockShape& shape) {
+  auto node = start_node(side, shape);
+  if (!node) return std::unexpected(node.error());
+  shuffle_slots((*node)->arena());
+  return SampleConsumer(std::move(*node));
+}
+
+Result<ReceiveSummary> SampleConsumer::fetch(const std::string& producer, std::uint64_t epoch,
+                                             TransferId transfer, Duration limit) {
+  const auto sink = std::make_shared<Sink>(node_->arena());
+  node_->receive({.peer = producer,
+                  .engine_id = kEngine,
+                  .epoch = epoch,
+                  .transfer = transfer,
+                  .deadline = Clock::now() + limit},
+                 sink);
+  return sink->wait();
+}
+
+}  // namespace baton::kv
