@@ -15,5 +15,6 @@ void add_mock_command(CLI::App& app, int& exit_code);
 void add_make_model_command(CLI::App& app, int& exit_code);
 void add_check_command(CLI::App& app, int& exit_code);
 void add_bench_command(CLI::App& app, int& exit_code);
+void add_kv_perf_command(CLI::App& app, int& exit_code);
 
 }  // namespace baton::orchestrator
