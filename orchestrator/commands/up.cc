@@ -31,7 +31,8 @@ void add_up_command(CLI::App& app, int& exit_code) {
           ->capture_default_str();
   command->add_option("--lora", options->loras, "LoRA adapter, as NAME=FILE; repeatable")
       ->type_name("NAME=FILE");
-  command->add_option("--transport", options->transport, "How KV is moved: auto, shm, cma, tcp or ucx")
+  command
+      ->add_option("--transport", options->transport, "How KV is moved: auto, shm, cma, tcp or ucx")
       ->check(CLI::IsMember({"auto", "shm", "tcp", "ucx"}))
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose, "Log more");
