@@ -70,6 +70,7 @@ struct ReceiveSummary {
   std::string transport;
   Duration total{};                // from receive() to the last block
   TimePoint sealed_at{};           // when word came that prefill had finished
+  Duration exposed{};              // from then to the last block
   std::int64_t prompt_tokens = 0;  // as the producer opened the lease
   std::int64_t cached_tokens = 0;  // of the producer
 };

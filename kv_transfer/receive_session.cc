@@ -332,7 +332,7 @@ void ReceiveSession::end(Result<ReceiveSummary> result) {
   slots_.cancel();
   back_off_.cancel();
   wanted_.clear();
-  const Duration exposed = result ? Clock::now() - result->sealed_at : Duration::zero();
+  if (result) result->exposed = Clock::now() - result->sealed_at;
   if (result) {
     const auto blocks = static_cast<std::uint64_t>(result->blocks);
     context_.metrics.received(
@@ -341,7 +341,7 @@ void ReceiveSession::end(Result<ReceiveSummary> result) {
          .blocks = result->blocks,
          .held = result->held_blocks,
          .total = result->total,
-         .exposed = exposed,
+         .exposed = result->exposed,
          .posting = posting_,
          .runs = blocks * (request_.slices == nullptr ? 1 : chunks_of(*request_.slices)),
          .descriptors = blocks * (request_.slices == nullptr ? 1 : request_.slices->size())});
@@ -349,12 +349,12 @@ void ReceiveSession::end(Result<ReceiveSummary> result) {
     context_.metrics.failed(result.error().code);
   }
   receiver_->on_end(result);  // before the log: a decode step waits for it
-  log_end(result, exposed);
+  log_end(result);
   detach_when_settled();
   ended();
 }
 
-void ReceiveSession::log_end(const Result<ReceiveSummary>& result, Duration exposed) const {
+void ReceiveSession::log_end(const Result<ReceiveSummary>& result) const {
   if (!result) {
     log(result.error().code == ErrorCode::kCancelled ? LogLevel::kInfo : LogLevel::kWarn,
         "KV hand-off failed",
@@ -374,7 +374,7 @@ void ReceiveSession::log_end(const Result<ReceiveSummary>& result, Duration expo
        {"blocks", result->blocks},
        {"held_blocks", result->held_blocks},
        {"total_ms", to_ms(result->total)},
-       {"exposed_ms", to_ms(exposed)}});
+       {"exposed_ms", to_ms(result->exposed)}});
 }
 
 // The producer may reuse the slots once this reader is gone, so the reader goes last.

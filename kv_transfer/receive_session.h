@@ -74,7 +74,7 @@ class ReceiveSession : public std::enable_shared_from_this<ReceiveSession> {
   void finish_if_complete();
   void watch_heartbeat();
   void end(Result<ReceiveSummary> result);
-  void log_end(const Result<ReceiveSummary>& result, Duration exposed) const;
+  void log_end(const Result<ReceiveSummary>& result) const;
   void detach_when_settled();
 
   const ReceiveContext context_;

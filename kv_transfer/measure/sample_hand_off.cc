@@ -5,6 +5,7 @@
 #include <future>
 #include <random>
 #include <span>
+#include <thread>
 #include <utility>
 
 namespace baton::kv {
@@ -81,6 +82,19 @@ Result<SampleProducer> SampleProducer::start(const SampleSide& side, const Block
 void SampleProducer::offer(TransferId transfer) {
   node_->open_lease(transfer, static_cast<std::int64_t>(blocks_.size()) * kBlockTokens, 0);
   node_->publish(transfer, blocks_);
+  node_->seal(transfer);
+}
+
+void SampleProducer::offer_in_lots(TransferId transfer, int blocks, Duration pace) {
+  node_->open_lease(transfer, static_cast<std::int64_t>(blocks_.size()) * kBlockTokens, 0);
+  TimePoint next = Clock::now();
+  for (std::span<const BlockDescriptor> left(blocks_); !left.empty();) {
+    next += pace;
+    std::this_thread::sleep_until(next);
+    const auto lot = left.first(std::min(left.size(), static_cast<std::size_t>(blocks)));
+    node_->publish(transfer, {lot.begin(), lot.end()});
+    left = left.subspan(lot.size());
+  }
   node_->seal(transfer);
 }
 

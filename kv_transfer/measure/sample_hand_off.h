@@ -30,6 +30,9 @@ class SampleProducer {
 
   // Opens a lease with all the blocks and seals it; it waits long enough for any reader.
   void offer(TransferId transfer);
+  // The same as prefill does it: `blocks` at a time, one lot every `pace`, and the seal with the
+  // last. Blocks the thread meanwhile.
+  void offer_in_lots(TransferId transfer, int blocks, Duration pace);
   [[nodiscard]] const std::string& address() const { return node_->address(); }
 
  private:

@@ -21,15 +21,14 @@
 #include "core/log.h"
 #include "kv_transfer/arena.h"
 #include "kv_transfer/cma_transport.h"
+#include "kv_transfer/measure/block_shape.h"
 #include "kv_transfer/shm_transport.h"
 #include "kv_transfer/tcp_transport.h"
 #include "kv_transfer/ucx_transport.h"
-#include "perf/kv_raw_limits.h"
+#include "perf/kv_transfer/raw_limits.h"
 
 namespace baton::kv {
 namespace {
-
-using perf::BlockShape;
 
 constexpr TransferId kTransfer{0, 1};
 
@@ -245,13 +244,12 @@ int main(int argc, char** argv) {
     return 2;
   }
   for (int i = 2; i < argc; ++i) {
-    baton::perf::BlockShape shape;
-    if (std::sscanf(argv[i], "%dx%u", &shape.blocks, &shape.bytes) != 2 || shape.blocks <= 0 ||
-        shape.bytes == 0) {
+    const auto shape = baton::kv::BlockShape::parse(argv[i]);
+    if (!shape) {
       fmt::print(stderr, "\"{}\" is not BLOCKSxBYTES, as 1024x65536\n", argv[i]);
       return 2;
     }
-    baton::kv::measure_all(shape, repetitions);
+    baton::kv::measure_all(*shape, repetitions);
   }
   return 0;
 }

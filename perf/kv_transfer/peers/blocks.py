@@ -1,5 +1,5 @@
 """What the peers' benchmarks share: blocks in random order, checked contents, one line of JSON for
-each shape, as kv_fetch_bench prints it.
+each shape, as kv_link_bench prints it.
 
 A peer's program runs as `PROGRAM REPETITIONS BLOCKSxBYTES...`.
 """

@@ -1,4 +1,4 @@
-#include "perf/kv_raw_limits.h"
+#include "perf/kv_transfer/raw_limits.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
