@@ -1,6 +1,7 @@
 # Every target is one line in `make help`.
 .DEFAULT_GOAL := help
 BUILD := build/release
+DEPS := $(abspath $(or $(BATON_DEPS_DIR),.deps))
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,6 +23,13 @@ test-vllm: ## Run the tests before real vLLM servers on CPU (installs about 5 GB
 	@tools/setup test
 	@tools/build release baton
 	@tests/engines/run
+
+test-ucx: ## Build with UCX 1.22 (a PyPI wheel) and run the tests of the ucx transport
+	@tools/setup test
+	@tools/fetch_wheels tools/wheels/ucx.txt $(DEPS)/ucx-1.22
+	@cmake --preset release -B build/ucx-1.22 -DBATON_UCX_ROOT=$(DEPS)/ucx-1.22/libucx > /dev/null
+	@cmake --build build/ucx-1.22 --target kv_transfer_test
+	@build/ucx-1.22/tests/unit/kv_transfer/kv_transfer_test --gtest_filter='*/ucx' --gtest_brief=1
 
 build: ## Build everything in build/release
 	@tools/setup build
@@ -45,4 +53,4 @@ bench: ## Measure everything (perf/run --list), results in perf/results/, and co
 clean: ## Remove what was built; keeps the third-party code in .deps
 	rm -rf build .venv tests/integration/javascript/node_modules
 
-.PHONY: help demo test soak test-vllm build format tidy bench clean
+.PHONY: help demo test soak test-vllm test-ucx build format tidy bench clean
