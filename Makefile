@@ -24,6 +24,11 @@ test-vllm: ## Run the tests before real vLLM servers on CPU (installs about 5 GB
 	@tools/build release baton
 	@tests/engines/run
 
+test-gpu: ## Build with the CUDA kernels and run the tests that need a GPU
+	@tools/setup test
+	@tools/build cuda gpu_test
+	@BATON_REQUIRE_GPU=1 build/cuda/tests/gpu/gpu_test
+
 test-ucx: ## Build with UCX 1.22 (a PyPI wheel) and run the tests of the ucx transport
 	@tools/setup test
 	@tools/fetch_wheels tools/wheels/ucx.txt $(DEPS)/ucx-1.22
@@ -53,4 +58,4 @@ bench: ## Measure everything (perf/run --list), results in perf/results/, and co
 clean: ## Remove what was built; keeps the third-party code in .deps
 	rm -rf build .venv tests/integration/javascript/node_modules
 
-.PHONY: help demo test soak test-vllm test-ucx build format tidy bench clean
+.PHONY: help demo test soak test-vllm test-gpu test-ucx build format tidy bench clean
