@@ -27,6 +27,11 @@ Result<std::unique_ptr<UcxWorker>> UcxWorker::create(Loop loop, const std::strin
   ucs_status_t status = ucp_config_read(nullptr, nullptr, &config);
   if (status != UCS_OK) return ucx_failure("reading its configuration", status);
   status = ucp_config_modify(config, "TLS", tls.c_str());
+  // Over TCP a put may land after its endpoint was closed, and an acknowledgement that UCX does not
+  // expect ends the process. Without puts it sends active messages; RDMA keeps its own. The first
+  // name is that of versions before 1.17, which later ones refuse.
+  (void)ucp_config_modify(config, "PUT_ENABLE", "n");
+  if (status == UCS_OK) status = ucp_config_modify(config, "TCP_PUT_ENABLE", "n");
   ucp_context_h context = nullptr;
   if (status == UCS_OK) {
     ucp_params_t params{};
