@@ -135,7 +135,7 @@ class Simulation {
         apply(table_.lost(message.id, message.reader, now_));
         break;
       case Message::Kind::kAcknowledge:
-        apply(table_.acknowledge(message.id, message.reader));
+        apply(table_.acknowledge(message.id, message.reader, now_));
         break;
       case Message::Kind::kCancel: apply(table_.cancel(message.id, message.reader, now_)); break;
       case Message::Kind::kTold: apply(table_.told(message.id, message.reader)); break;
