@@ -18,6 +18,7 @@
 #include "kv_transfer/control_server.h"
 #include "kv_transfer/kv_metrics.h"
 #include "kv_transfer/lease_table.h"
+#include "kv_transfer/nccl/nccl_transport.h"
 #include "kv_transfer/peers.h"
 #include "kv_transfer/receive_session.h"
 #include "kv_transfer/shm_transport.h"
@@ -42,8 +43,10 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
     return make_tcp_transport(loop, arena, {.host = host, .connections = options.tcp_connections});
   }
   if (name == "ucx") return make_ucx_transport(loop, arena, {.host = host, .tls = options.ucx_tls});
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
-              fmt::format("\"{}\" is no KV transport; known are shm, cma, tcp and ucx", name));
+  if (name == "nccl") return make_nccl_transport(loop, arena, {.host = host});
+  return fail(
+      ErrorCode::kInvalidArgument, Stage::kConfig,
+      fmt::format("\"{}\" is no KV transport; known are shm, cma, tcp, ucx and nccl", name));
 }
 
 }  // namespace
@@ -72,12 +75,20 @@ class Node::Impl final : public ControlHandler {
           ErrorCode::kInvalidArgument, Stage::kConfig,
           fmt::format("the required KV transport \"{}\" is not among the allowed ones", required));
     }
+    Result<void> last;
     for (const std::string& name : options_.transports) {
       if (!required.empty() && name != required) continue;
       auto transport = make_transport(name, loop_, *arena_, options_);
-      if (!transport) return std::unexpected(transport.error());
-      transports_.push_back(std::move(*transport));
+      if (transport) {
+        transports_.push_back(std::move(*transport));
+        continue;
+      }
+      last = std::unexpected(transport.error());
+      if (last.error().code != ErrorCode::kUnsupported || !required.empty()) return last;
+      log(LogLevel::kWarn, "KV transport left out",
+          {{"transport", name}, {"reason", last.error().message}});
     }
+    if (!last && transports_.empty()) return last;
     auto server = ControlServer::start(options_.listen, options_.tls, loop_, *this);
     if (!server) return std::unexpected(server.error());
     server_ = std::move(*server);

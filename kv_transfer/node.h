@@ -95,7 +95,9 @@ class Receiver {
 // destructor ends them all (kCancelled) before it returns.
 class Node {
  public:
-  // Errors: kInvalidArgument (an address or transport that cannot be), kUnavailable (port in use).
+  // Errors: kInvalidArgument (an address or transport that cannot be), kUnavailable (port in use),
+  // kUnsupported (the machine lacks what the transport needs; where others are allowed and none is
+  // required, it is left out instead).
   [[nodiscard]] static Result<std::unique_ptr<Node>> start(NodeOptions options,
                                                            std::unique_ptr<BlockArena> arena);
   ~Node();

@@ -174,9 +174,9 @@ void add_network_options(CLI::App& command, PodFlags& flags) {
   command
       .add_option(
           "--transport", flags.pod.transport,
-          "How KV is fetched; shm, cma, tcp or ucx demand that one. cma lets processes of this "
-          "user read all of the pod's memory")
-      ->check(CLI::IsMember({"auto", "shm", "cma", "tcp", "ucx"}))
+          "How KV is fetched; shm, cma, tcp, ucx or nccl demand that one. cma lets processes of "
+          "this user read all of the pod's memory; nccl wants a GPU and libnccl.so.2")
+      ->check(CLI::IsMember({"auto", "shm", "cma", "tcp", "ucx", "nccl"}))
       ->capture_default_str();
   command
       .add_option("--kv-connections", flags.pod.kv_connections,

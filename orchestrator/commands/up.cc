@@ -32,8 +32,9 @@ void add_up_command(CLI::App& app, int& exit_code) {
   command->add_option("--lora", options->loras, "LoRA adapter, as NAME=FILE; repeatable")
       ->type_name("NAME=FILE");
   command
-      ->add_option("--transport", options->transport, "How KV is moved: auto, shm, cma, tcp or ucx")
-      ->check(CLI::IsMember({"auto", "shm", "tcp", "ucx"}))
+      ->add_option("--transport", options->transport,
+                   "How KV is moved: auto, shm, cma, tcp, ucx or nccl")
+      ->check(CLI::IsMember({"auto", "shm", "cma", "tcp", "ucx", "nccl"}))
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose, "Log more");
   command->add_flag("--demo", options->demo,

@@ -5,7 +5,8 @@ namespace {
 
 namespace rows = lifecycle_metrics;
 
-constexpr std::array<std::string_view, 4> kTransports = {"shm", "ucx", "tcp", "other"};
+constexpr std::array<std::string_view, 6> kTransports = {"shm", "cma",  "tcp",
+                                                         "ucx", "nccl", "other"};
 
 }  // namespace
 

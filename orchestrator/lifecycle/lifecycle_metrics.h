@@ -153,7 +153,7 @@ struct PoolMetrics {
 
  private:
   std::array<prometheus::Counter*, kOutcomes> requests_{};
-  std::array<prometheus::Counter*, 4> handoff_bytes_{};
+  std::array<prometheus::Counter*, 6> handoff_bytes_{};
 };
 
 }  // namespace baton::orchestrator

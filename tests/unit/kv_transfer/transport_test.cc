@@ -11,9 +11,11 @@
 #include "kv_transfer/arena.h"
 #include "kv_transfer/cma_transport.h"
 #include "kv_transfer/loop.h"
+#include "kv_transfer/nccl/nccl_transport.h"
 #include "kv_transfer/shm_transport.h"
 #include "kv_transfer/tcp_transport.h"
 #include "kv_transfer/ucx_transport.h"
+#include "tests/unit/kv_transfer/nccl/fake_gpu.h"
 #include "tests/unit/kv_transfer/node_fixture.h"
 
 namespace baton::kv {
@@ -40,6 +42,9 @@ class TransportTest : public testing::TestWithParam<std::string> {
 
   std::unique_ptr<Transport> make(BlockArena& arena) {
     if (GetParam() == "cma") return make_cma_transport(loop_, arena);
+    if (GetParam() == "nccl") {
+      return *make_nccl_transport(loop_, arena, {}, FakeGpu::nccl(), FakeGpu::cuda());
+    }
     auto made = GetParam() == "shm" ? make_shm_transport(loop_, arena)
                 : GetParam().starts_with("tcp")
                     ? make_tcp_transport(loop_, arena, {.connections = GetParam() == "tcp" ? 1 : 4})
@@ -88,6 +93,7 @@ class TransportTest : public testing::TestWithParam<std::string> {
   }
 
   const TransferId id_{5, 6};
+  FakeGpu gpu_;
   Loop loop_ = std::make_shared<boost::asio::io_context>(1);
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
       loop_->get_executor()};
@@ -199,7 +205,7 @@ TEST_P(TransportTest, AClosedLinkReportsEveryPieceOnce) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, TransportTest,
-                         testing::Values("shm", "cma", "tcp", "tcp_x4", "ucx"),
+                         testing::Values("shm", "cma", "tcp", "tcp_x4", "ucx", "nccl"),
                          [](const auto& parameter) { return parameter.param; });
 
 using TokenTest = TransportTest;
@@ -213,7 +219,7 @@ TEST_P(TokenTest, ATokenIsGoodOnce) {
   EXPECT_FALSE(connect(guessed).has_value());
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, TokenTest, testing::Values("shm", "tcp", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, TokenTest, testing::Values("shm", "tcp", "ucx", "nccl"),
                          [](const auto& parameter) { return parameter.param; });
 
 using ShmTransportTest = TransportTest;
@@ -282,7 +288,7 @@ TEST_P(AnsweringTransportTest, StaleBlocksAmongGoodOnes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, AnsweringTransportTest,
-                         testing::Values("tcp", "tcp_x4", "ucx"),
+                         testing::Values("tcp", "tcp_x4", "ucx", "nccl"),
                          [](const auto& parameter) { return parameter.param; });
 
 }  // namespace

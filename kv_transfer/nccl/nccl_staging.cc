@@ -1,0 +1,87 @@
+#include "kv_transfer/nccl/nccl_staging.h"
+
+#include <chrono>
+#include <thread>
+
+#include "core/log.h"
+
+namespace baton::kv {
+
+using gpu::check;
+
+Result<std::unique_ptr<NcclStaging>> NcclStaging::create(const gpu::Driver& driver) {
+  std::unique_ptr<NcclStaging> staging(new NcclStaging(driver));
+  if (auto allocated = staging->allocate(); !allocated) {
+    staging->free();  // the stream has had no work
+    return std::unexpected(allocated.error());
+  }
+  return staging;
+}
+
+Result<void> NcclStaging::allocate() {
+  auto made =
+      check(driver_, "making a stream", driver_.stream_create(&stream_, gpu::kStreamNonBlocking));
+  for (Half& half : halves_) {
+    void* host = nullptr;
+    if (made) {
+      made = check(driver_, "pinned host memory", driver_.mem_alloc_host(&host, kNcclChunkBytes));
+    }
+    half.host = static_cast<std::byte*>(host);
+    if (made) {
+      made = check(driver_, "memory of the GPU", driver_.mem_alloc(&half.device, kNcclChunkBytes));
+    }
+    if (made) {
+      made = check(driver_, "making an event",
+                   driver_.event_create(&half.passed, gpu::kEventDisableTiming));
+    }
+  }
+  return made;
+}
+
+void NcclStaging::release(Duration limit) {
+  const TimePoint deadline = Clock::now() + limit;
+  while (driver_.stream_query(stream_) == gpu::Status::kNotReady) {
+    if (Clock::now() > deadline) {
+      log(LogLevel::kError, "staging of an nccl communicator lost",
+          {{"bytes", 2 * kNcclChunkBytes}, {"reason", "the GPU still uses it after the abort"}});
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  free();
+}
+
+void NcclStaging::free() {
+  for (Half& half : halves_) {
+    if (half.passed != nullptr) (void)driver_.event_destroy(half.passed);
+    if (half.device != 0) (void)driver_.mem_free(half.device);
+    if (half.host != nullptr) (void)driver_.mem_free_host(half.host);
+    half = {};
+  }
+  if (stream_ != nullptr) (void)driver_.stream_destroy(stream_);
+  stream_ = nullptr;
+}
+
+Result<void> NcclStaging::to_device(const Half& half, std::size_t bytes) {
+  return check(driver_, "copying to the GPU",
+               driver_.copy_to_device(half.device, half.host, bytes, stream_));
+}
+
+Result<void> NcclStaging::to_host(const Half& half, std::size_t bytes) {
+  return check(driver_, "copying from the GPU",
+               driver_.copy_to_host(half.host, half.device, bytes, stream_));
+}
+
+Result<void> NcclStaging::mark(const Half& half) {
+  return check(driver_, "marking the stream", driver_.event_record(half.passed, stream_));
+}
+
+Result<bool> NcclStaging::has_passed(const Half& half) const {
+  const gpu::Status status = driver_.event_query(half.passed);
+  if (status == gpu::Status::kNotReady) return false;
+  const auto checked = check(driver_, "work of the GPU", status);
+  if (!checked) return std::unexpected(checked.error());
+  return true;
+}
+
+}  // namespace baton::kv
