@@ -31,7 +31,7 @@ constexpr int kFailed = 1;
 constexpr int kBadInput = 2;
 constexpr auto kStartLimit = std::chrono::seconds(20);
 
-const std::vector<std::string> kTransports = {"shm", "cma", "tcp", "ucx"};
+const std::vector<std::string> kTransports = {"shm", "cma", "tcp", "ucx", "nccl"};
 const std::vector<std::string> kDefaultTransports = {"shm", "tcp", "ucx"};
 const std::vector<std::string> kDefaultShapes = {"1x8", "64x16384", "1024x65536"};
 
