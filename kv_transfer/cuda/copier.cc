@@ -15,16 +15,6 @@ namespace {
 constexpr std::uint32_t kBlocksPerMultiprocessor = 5;
 constexpr std::size_t kLeastTableBytes = 64 * sizeof(CopyEntry);
 
-std::unexpected<Error> unsupported(std::string message) {
-  return fail(ErrorCode::kUnsupported, Stage::kConfig, std::move(message));
-}
-
-std::unexpected<Error> no_gpu() {
-  return unsupported(
-      "cuda: the driver finds no GPU. See what nvidia-smi lists and CUDA_VISIBLE_DEVICES allows; a "
-      "container needs --gpus");
-}
-
 }  // namespace
 
 class Copier::Current {
@@ -32,7 +22,7 @@ class Copier::Current {
   explicit Current(const Copier& copier)
       : driver_(copier.driver_),
         pushed_(copier.check("making the context current",
-                             copier.driver_.push_context(copier.context_))) {}
+                             copier.driver_.push_context(copier.context()))) {}
   ~Current() {
     Context popped = nullptr;
     if (pushed_) (void)driver_.pop_context(&popped);
@@ -48,55 +38,45 @@ class Copier::Current {
 };
 
 Result<void> Copier::check(std::string_view doing, Status status) const {
-  if (status == kSuccess) return {};
-  return std::unexpected(driver_failure(driver_, doing, status));
+  return cuda::check(driver_, doing, status);
 }
 
 Result<std::unique_ptr<Copier>> Copier::open(const DriverTable& driver, const Options& options) {
   if (options.kernels.empty()) {
-    return unsupported(
-        "cuda: this build has no kernels. Configure it with -DBATON_CUDA=ON, or leave KV in memory "
-        "of the host");
+    return fail(ErrorCode::kUnsupported, Stage::kConfig,
+                "cuda: this build has no kernels. Configure it with -DBATON_CUDA=ON, or leave KV "
+                "in memory of the host");
   }
-  std::unique_ptr<Copier> copier(new Copier(driver, options));
-  if (auto found = copier->find_device(); !found) return std::unexpected(found.error());
+  auto context = PrimaryContext::open(driver, options.device);
+  if (!context) return std::unexpected(context.error());
+  std::unique_ptr<Copier> copier(new Copier(*std::move(context), options));
+  if (auto described = copier->describe_device(); !described) {
+    return std::unexpected(described.error());
+  }
   if (auto loaded = copier->load(); !loaded) return std::unexpected(loaded.error());
   return copier;
 }
 
-Result<void> Copier::find_device() {
-  const Status started = driver_.init(0);
-  if (started == kNoDevice) return no_gpu();
-  if (auto good = check("starting the driver", started); !good) return good;
-  int count = 0;
-  if (auto good = check("counting GPUs", driver_.count_devices(&count)); !good) return good;
-  if (count == 0) return no_gpu();
-  if (options_.device < 0 || options_.device >= count) {
-    return fail(
-        ErrorCode::kInvalidArgument, Stage::kConfig,
-        fmt::format("cuda: there is no device {}, only 0 to {}", options_.device, count - 1));
-  }
-  if (auto good = check("naming a GPU", driver_.get_device(&device_, options_.device)); !good) {
-    return good;
-  }
+Result<void> Copier::describe_device() {
   std::array<char, 256> name{};
-  if (auto good =
-          check("asking for a GPU's name",
-                driver_.get_device_name(name.data(), static_cast<int>(name.size()) - 1, device_));
+  if (auto good = check("asking for a GPU's name",
+                        driver_.get_device_name(name.data(), static_cast<int>(name.size()) - 1,
+                                                context_->device()));
       !good) {
     return good;
   }
   device_name_ = name.data();
   int multiprocessors = 1;
-  if (auto good = check("asking for a GPU's size",
-                        driver_.get_attribute(&multiprocessors, kMultiprocessors, device_));
+  if (auto good =
+          check("asking for a GPU's size",
+                driver_.get_attribute(&multiprocessors, kMultiprocessors, context_->device()));
       !good) {
     return good;
   }
   const auto filling =
       static_cast<std::uint32_t>(std::max(multiprocessors, 1)) * kBlocksPerMultiprocessor;
   most_blocks_ = options_.most_blocks == 0 ? filling : std::min(options_.most_blocks, filling);
-  return check("taking the GPU's primary context", driver_.retain_context(&context_, device_));
+  return {};
 }
 
 Result<void> Copier::load() {
@@ -113,8 +93,8 @@ Result<void> Copier::load() {
     int major = 0;
     int minor = 0;
     int version = 0;
-    (void)driver_.get_attribute(&major, kCapabilityMajor, device_);
-    (void)driver_.get_attribute(&minor, kCapabilityMinor, device_);
+    (void)driver_.get_attribute(&major, kCapabilityMajor, context_->device());
+    (void)driver_.get_attribute(&minor, kCapabilityMinor, context_->device());
     (void)driver_.get_version(&version);
     Error error = driver_failure(driver_, "loading the kernels", status);
     error.code = ErrorCode::kUnsupported;
@@ -140,12 +120,6 @@ Result<void> Copier::load() {
 }
 
 Copier::~Copier() {
-  if (context_ == nullptr) return;
-  give_back();
-  (void)driver_.release_context(device_);
-}
-
-void Copier::give_back() {
   const Current current(*this);
   if (!current.result()) return;  // a context that is lost takes all that is its own with it
   if (stream_ != nullptr) {

@@ -6,13 +6,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
 #include "kv_transfer/copy_plan.h"
 #include "kv_transfer/cuda/copy_table.h"
-#include "kv_transfer/cuda/driver.h"
 #include "kv_transfer/cuda/kernels.h"
+#include "kv_transfer/cuda/primary_context.h"
 
 namespace baton::kv::cuda {
 
@@ -53,7 +54,7 @@ class Copier {
   // What is given to `stream` from now on begins after the copy; does not block.
   [[nodiscard]] Result<void> hold(Stream stream, Ticket ticket);
 
-  [[nodiscard]] Context context() const { return context_; }
+  [[nodiscard]] Context context() const { return context_->handle(); }
   [[nodiscard]] const std::string& device_name() const { return device_name_; }
 
   static constexpr std::size_t kMostUnderWay = 32;
@@ -69,8 +70,9 @@ class Copier {
   };
   class Current;  // makes the context current while it lives
 
-  Copier(const DriverTable& driver, const Options& options) : driver_(driver), options_(options) {}
-  [[nodiscard]] Result<void> find_device();
+  Copier(std::shared_ptr<const PrimaryContext> context, const Options& options)
+      : context_(std::move(context)), driver_(context_->driver()), options_(options) {}
+  [[nodiscard]] Result<void> describe_device();
   [[nodiscard]] Result<void> load();
   [[nodiscard]] Result<void> check(std::string_view doing, Status status) const;
   [[nodiscard]] Result<std::unique_ptr<Slot>> take_slot(std::size_t bytes);
@@ -81,13 +83,11 @@ class Copier {
   void retire_through(Ticket ticket);
   [[nodiscard]] const Slot* find(Ticket ticket) const;
   void release(Slot& slot);
-  void give_back();
 
-  const DriverTable driver_;
+  const std::shared_ptr<const PrimaryContext> context_;
+  const DriverTable& driver_;  // the context's
   const Options options_;
-  Device device_ = 0;
   std::string device_name_;
-  Context context_ = nullptr;
   Module module_ = nullptr;
   struct Kernel {
     std::uint32_t width = 0;

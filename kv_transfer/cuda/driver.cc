@@ -1,39 +1,22 @@
 #include "kv_transfer/cuda/driver.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 
+#include "kv_transfer/symbols.h"
+
 namespace baton::kv::cuda {
-namespace {
-
-std::unexpected<Error> no_driver(std::string message) {
-  return fail(ErrorCode::kUnsupported, Stage::kConfig, std::move(message));
-}
-
-}  // namespace
 
 Result<DriverTable> load_driver(const char* library) {
-  void* opened = ::dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (opened == nullptr) {
-    return no_driver(
-        fmt::format("cuda: NVIDIA's driver cannot be opened ({}). Install it on the host; a "
-                    "container needs the NVIDIA Container Toolkit and --gpus",
-                    ::dlerror()));
-  }
   DriverTable driver;
-  const char* missing = nullptr;
-  const auto find = [opened, &missing]<class F>(F& function, const char* symbol) {
-    function = reinterpret_cast<F>(::dlsym(opened, symbol));
-    if (function == nullptr && missing == nullptr) missing = symbol;
-  };
-#define BATON_FIND_FUNCTION(member, symbol, parameters) find(driver.member, #symbol);
+  Symbols symbols(library);
+#define BATON_FIND_FUNCTION(member, symbol, parameters) symbols.bind(driver.member, #symbol);
   BATON_CUDA_DRIVER_FUNCTIONS(BATON_FIND_FUNCTION)
 #undef BATON_FIND_FUNCTION
-  ::dlclose(opened);
-  if (missing == nullptr) return driver;
-  return no_driver(
-      fmt::format("cuda: {} has no {}: it is no driver, or too old. Install driver 580 or later",
-                  library, missing));
+  auto complete = symbols.result(
+      "install NVIDIA's driver, 580 or later, on the host; a container needs the NVIDIA Container "
+      "Toolkit and --gpus too");
+  if (!complete) return std::unexpected(complete.error());
+  return driver;
 }
 
 Error driver_failure(const DriverTable& driver, std::string_view doing, Status status) {
@@ -44,7 +27,12 @@ Error driver_failure(const DriverTable& driver, std::string_view doing, Status s
   std::string what = fmt::format("cuda: {} failed: {}", doing,
                                  name != nullptr ? name : fmt::format("error {}", status));
   if (text != nullptr) what += fmt::format(" ({})", text);
-  return {ErrorCode::kUnavailable, Stage::kHandoff, std::move(what)};
+  return {ErrorCode::kUnavailable, Stage::kHandoff, std::move(what), true};
+}
+
+Result<void> check(const DriverTable& driver, std::string_view doing, Status status) {
+  if (status == kSuccess) return {};
+  return std::unexpected(driver_failure(driver, doing, status));
 }
 
 }  // namespace baton::kv::cuda

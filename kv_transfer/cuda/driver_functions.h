@@ -46,12 +46,14 @@ constexpr unsigned kEventDisableTiming = 2;
   F(release_context, cuDevicePrimaryCtxRelease_v2, (Device device))                            \
   F(push_context, cuCtxPushCurrent_v2, (Context context))                                      \
   F(pop_context, cuCtxPopCurrent_v2, (Context * context))                                      \
+  F(set_context, cuCtxSetCurrent, (Context context))                                           \
   F(load_module, cuModuleLoadData, (Module * module, const void* image))                       \
   F(unload_module, cuModuleUnload, (Module module))                                            \
   F(get_function, cuModuleGetFunction, (Function * function, Module module, const char* name)) \
   F(create_stream, cuStreamCreate, (Stream * stream, unsigned flags))                          \
   F(destroy_stream, cuStreamDestroy_v2, (Stream stream))                                       \
   F(synchronize_stream, cuStreamSynchronize, (Stream stream))                                  \
+  F(query_stream, cuStreamQuery, (Stream stream))                                              \
   F(stream_wait_event, cuStreamWaitEvent, (Stream stream, Event event, unsigned flags))        \
   F(create_event, cuEventCreate, (Event * event, unsigned flags))                              \
   F(destroy_event, cuEventDestroy_v2, (Event event))                                           \

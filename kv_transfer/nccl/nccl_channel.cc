@@ -122,9 +122,9 @@ void NcclChannel::fail_jobs(const Error& error) {
 
 void NcclChannel::run(const std::stop_token& stop, std::optional<nccl::UniqueId> id) {
   Error error;
-  if (auto taken = context_->device->use_in_this_thread(); !taken) {
+  if (auto taken = context_->gpu->use_in_this_thread(); !taken) {
     error = taken.error();
-  } else if (auto staging = NcclStaging::create(context_->device->driver()); !staging) {
+  } else if (auto staging = NcclStaging::create(context_->gpu->driver()); !staging) {
     error = staging.error();
   } else {
     error = work(stop, id, **staging);

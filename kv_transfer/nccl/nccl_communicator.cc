@@ -24,15 +24,15 @@ Result<void> NcclCommunicator::join(const nccl::UniqueId& id, int ranks, int ran
   return settle("making the communicator", context_.limits.setup, status);
 }
 
-Result<void> NcclCommunicator::send(gpu::DevicePointer from, std::size_t bytes, int peer,
-                                    nccl::Stream* stream) {
+Result<void> NcclCommunicator::send(cuda::DeviceAddress from, std::size_t bytes, int peer,
+                                    cuda::Stream stream) {
   const auto* data = std::bit_cast<const void*>(from);
   return settle("sending", context_.limits.stall,
                 context_.nccl.send(data, bytes, nccl::kInt8, peer, comm_, stream));
 }
 
-Result<void> NcclCommunicator::receive(gpu::DevicePointer into, std::size_t bytes, int peer,
-                                       nccl::Stream* stream) {
+Result<void> NcclCommunicator::receive(cuda::DeviceAddress into, std::size_t bytes, int peer,
+                                       cuda::Stream stream) {
   auto* data = std::bit_cast<void*>(into);
   return settle("receiving", context_.limits.stall,
                 context_.nccl.recv(data, bytes, nccl::kInt8, peer, comm_, stream));
@@ -61,7 +61,7 @@ Result<void> NcclCommunicator::settle(std::string_view what, Duration limit, ncc
 
 Result<void> try_nccl(const NcclContext& context) {
   const auto trial = [&context]() -> Result<void> {
-    if (auto taken = context.device->use_in_this_thread(); !taken) return taken;
+    if (auto taken = context.gpu->use_in_this_thread(); !taken) return taken;
     nccl::UniqueId id{};
     if (auto made = nccl::check(context.nccl, "making an id", context.nccl.get_unique_id(&id));
         !made) {

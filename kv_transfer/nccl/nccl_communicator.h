@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "core/error.h"
-#include "kv_transfer/nccl/cuda_driver.h"
+#include "kv_transfer/cuda/driver_functions.h"
 #include "kv_transfer/nccl/nccl_context.h"
 #include "kv_transfer/nccl/nccl_library.h"
 #include "kv_transfer/nccl/patience.h"
@@ -25,10 +25,10 @@ class NcclCommunicator {
   // Returns when every rank is there.
   [[nodiscard]] Result<void> join(const nccl::UniqueId& id, int ranks, int rank);
   // Put on the stream when they return, by no means done.
-  [[nodiscard]] Result<void> send(gpu::DevicePointer from, std::size_t bytes, int peer,
-                                  nccl::Stream* stream);
-  [[nodiscard]] Result<void> receive(gpu::DevicePointer into, std::size_t bytes, int peer,
-                                     nccl::Stream* stream);
+  [[nodiscard]] Result<void> send(cuda::DeviceAddress from, std::size_t bytes, int peer,
+                                  cuda::Stream stream);
+  [[nodiscard]] Result<void> receive(cuda::DeviceAddress into, std::size_t bytes, int peer,
+                                     cuda::Stream stream);
   // Errors: what NCCL found meanwhile.
   [[nodiscard]] Result<void> health() const;
 

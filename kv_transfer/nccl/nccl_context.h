@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "core/units.h"
-#include "kv_transfer/nccl/cuda_driver.h"
+#include "kv_transfer/cuda/primary_context.h"
 #include "kv_transfer/nccl/nccl_library.h"
 
 namespace baton::kv {
@@ -20,7 +20,7 @@ struct NcclLimits {
 struct NcclContext {
   nccl::Library nccl;
   int version = 0;
-  std::shared_ptr<const gpu::Device> device;
+  std::shared_ptr<const cuda::PrimaryContext> gpu;
   NcclLimits limits{};
 };
 

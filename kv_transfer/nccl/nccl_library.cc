@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "kv_transfer/nccl/symbols.h"
+#include "kv_transfer/symbols.h"
 
 namespace baton::kv::nccl {
 namespace {

@@ -7,13 +7,14 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "kv_transfer/cuda/driver_functions.h"
 
 // What we use of NCCL's C interface, declared here because NCCL is opened at run time and not
-// needed to compile. tests/gpu/abi_test.cc compares it with nccl.h where there is one.
+// needed to compile. tests/gpu/nccl_abi_test.cc compares it with nccl.h where there is one.
 namespace baton::kv::nccl {
 
-struct Comm;    // opaque
-struct Stream;  // a CUDA stream, opaque
+struct Comm;  // opaque
+using cuda::Stream;
 
 enum class Status : int {
   kSuccess = 0,
@@ -55,9 +56,9 @@ struct Library {
                                   Config* config) = nullptr;
   Status (*comm_get_async_error)(Comm* comm, Status* error) = nullptr;
   Status (*send)(const void* from, std::size_t count, int type, int peer, Comm* comm,
-                 Stream* stream) = nullptr;
+                 Stream stream) = nullptr;
   Status (*recv)(void* into, std::size_t count, int type, int peer, Comm* comm,
-                 Stream* stream) = nullptr;
+                 Stream stream) = nullptr;
   Status (*comm_abort)(Comm* comm) = nullptr;
   const char* (*get_error_string)(Status status) = nullptr;
 };

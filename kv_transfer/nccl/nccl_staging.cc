@@ -7,9 +7,9 @@
 
 namespace baton::kv {
 
-using gpu::check;
+using cuda::check;
 
-Result<std::unique_ptr<NcclStaging>> NcclStaging::create(const gpu::Driver& driver) {
+Result<std::unique_ptr<NcclStaging>> NcclStaging::create(const cuda::DriverTable& driver) {
   std::unique_ptr<NcclStaging> staging(new NcclStaging(driver));
   if (auto allocated = staging->allocate(); !allocated) {
     staging->free();  // the stream has had no work
@@ -20,19 +20,21 @@ Result<std::unique_ptr<NcclStaging>> NcclStaging::create(const gpu::Driver& driv
 
 Result<void> NcclStaging::allocate() {
   auto made =
-      check(driver_, "making a stream", driver_.stream_create(&stream_, gpu::kStreamNonBlocking));
+      check(driver_, "making a stream", driver_.create_stream(&stream_, cuda::kStreamNonBlocking));
   for (Half& half : halves_) {
     void* host = nullptr;
     if (made) {
-      made = check(driver_, "pinned host memory", driver_.mem_alloc_host(&host, kNcclChunkBytes));
+      made = check(driver_, "pinning memory of the host",
+                   driver_.allocate_pinned(&host, kNcclChunkBytes));
     }
     half.host = static_cast<std::byte*>(host);
     if (made) {
-      made = check(driver_, "memory of the GPU", driver_.mem_alloc(&half.device, kNcclChunkBytes));
+      made = check(driver_, "taking memory of the GPU",
+                   driver_.allocate(&half.device, kNcclChunkBytes));
     }
     if (made) {
       made = check(driver_, "making an event",
-                   driver_.event_create(&half.passed, gpu::kEventDisableTiming));
+                   driver_.create_event(&half.passed, cuda::kEventDisableTiming));
     }
   }
   return made;
@@ -40,7 +42,7 @@ Result<void> NcclStaging::allocate() {
 
 void NcclStaging::release(Duration limit) {
   const TimePoint deadline = Clock::now() + limit;
-  while (driver_.stream_query(stream_) == gpu::Status::kNotReady) {
+  while (driver_.query_stream(stream_) == cuda::kNotReady) {
     if (Clock::now() > deadline) {
       log(LogLevel::kError, "staging of an nccl communicator lost",
           {{"bytes", 2 * kNcclChunkBytes}, {"reason", "the GPU still uses it after the abort"}});
@@ -53,32 +55,32 @@ void NcclStaging::release(Duration limit) {
 
 void NcclStaging::free() {
   for (Half& half : halves_) {
-    if (half.passed != nullptr) (void)driver_.event_destroy(half.passed);
-    if (half.device != 0) (void)driver_.mem_free(half.device);
-    if (half.host != nullptr) (void)driver_.mem_free_host(half.host);
+    if (half.passed != nullptr) (void)driver_.destroy_event(half.passed);
+    if (half.device != 0) (void)driver_.release(half.device);
+    if (half.host != nullptr) (void)driver_.release_pinned(half.host);
     half = {};
   }
-  if (stream_ != nullptr) (void)driver_.stream_destroy(stream_);
+  if (stream_ != nullptr) (void)driver_.destroy_stream(stream_);
   stream_ = nullptr;
 }
 
 Result<void> NcclStaging::to_device(const Half& half, std::size_t bytes) {
   return check(driver_, "copying to the GPU",
-               driver_.copy_to_device(half.device, half.host, bytes, stream_));
+               driver_.upload(half.device, half.host, bytes, stream_));
 }
 
 Result<void> NcclStaging::to_host(const Half& half, std::size_t bytes) {
   return check(driver_, "copying from the GPU",
-               driver_.copy_to_host(half.host, half.device, bytes, stream_));
+               driver_.download(half.host, half.device, bytes, stream_));
 }
 
 Result<void> NcclStaging::mark(const Half& half) {
-  return check(driver_, "marking the stream", driver_.event_record(half.passed, stream_));
+  return check(driver_, "marking the stream", driver_.record_event(half.passed, stream_));
 }
 
 Result<bool> NcclStaging::has_passed(const Half& half) const {
-  const gpu::Status status = driver_.event_query(half.passed);
-  if (status == gpu::Status::kNotReady) return false;
+  const cuda::Status status = driver_.query_event(half.passed);
+  if (status == cuda::kNotReady) return false;
   const auto checked = check(driver_, "work of the GPU", status);
   if (!checked) return std::unexpected(checked.error());
   return true;

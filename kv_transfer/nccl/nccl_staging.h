@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
-#include "kv_transfer/nccl/cuda_driver.h"
+#include "kv_transfer/cuda/driver.h"
 
 namespace baton::kv {
 
@@ -57,12 +57,12 @@ class NcclStaging {
   static constexpr std::size_t kHalves = 2;
   struct Half {
     std::byte* host = nullptr;
-    gpu::DevicePointer device = 0;
-    gpu::Event* passed = nullptr;
+    cuda::DeviceAddress device = 0;
+    cuda::Event passed = nullptr;
   };
 
   // Errors: kUnavailable (out of memory).
-  [[nodiscard]] static Result<std::unique_ptr<NcclStaging>> create(const gpu::Driver& driver);
+  [[nodiscard]] static Result<std::unique_ptr<NcclStaging>> create(const cuda::DriverTable& driver);
   // Gives the memory back, if the stream has run dry within `limit`; otherwise it is lost, since
   // the GPU may still use it. No more work comes.
   void release(Duration limit);
@@ -70,7 +70,7 @@ class NcclStaging {
   NcclStaging& operator=(const NcclStaging&) = delete;
   ~NcclStaging() = default;
 
-  [[nodiscard]] nccl::Stream* stream() const { return stream_; }
+  [[nodiscard]] cuda::Stream stream() const { return stream_; }
   [[nodiscard]] const Half& half(std::size_t which) const { return halves_[which]; }
 
   // Put on the stream.
@@ -81,12 +81,12 @@ class NcclStaging {
   [[nodiscard]] Result<bool> has_passed(const Half& half) const;
 
  private:
-  explicit NcclStaging(const gpu::Driver& driver) : driver_(driver) {}
+  explicit NcclStaging(const cuda::DriverTable& driver) : driver_(driver) {}
   [[nodiscard]] Result<void> allocate();
   void free();
 
-  const gpu::Driver& driver_;
-  nccl::Stream* stream_ = nullptr;
+  const cuda::DriverTable& driver_;
+  cuda::Stream stream_ = nullptr;
   std::array<Half, kHalves> halves_;
 };
 

@@ -80,13 +80,13 @@ void warn_of_open_ports() {
 Result<std::unique_ptr<Transport>> make_nccl_transport(Loop loop, BlockArena& arena,
                                                        const NcclOptions& options,
                                                        const nccl::Library& nccl,
-                                                       const gpu::Driver& cuda) {
+                                                       const cuda::DriverTable& driver) {
   const auto version = nccl::usable_version(nccl);
   if (!version) return std::unexpected(version.error());
-  auto device = gpu::Device::open(cuda, options.gpu);
-  if (!device) return std::unexpected(device.error());
+  auto gpu = cuda::PrimaryContext::open(driver, options.gpu);
+  if (!gpu) return fail(ErrorCode::kUnsupported, Stage::kConfig, std::move(gpu.error().message));
   const auto context = std::make_shared<const NcclContext>(NcclContext{
-      .nccl = nccl, .version = *version, .device = std::move(*device), .limits = options.limits});
+      .nccl = nccl, .version = *version, .gpu = std::move(*gpu), .limits = options.limits});
   if (auto tried = try_nccl(*context); !tried) return std::unexpected(tried.error());
   warn_of_open_ports();
   auto transport = std::make_unique<NcclTransport>(std::move(loop), arena, context);
@@ -100,12 +100,12 @@ Result<std::unique_ptr<Transport>> make_nccl_transport(Loop loop, BlockArena& ar
 
 Result<std::unique_ptr<Transport>> make_nccl_transport(Loop loop, BlockArena& arena,
                                                        const NcclOptions& options) {
-  const auto cuda = gpu::open_driver();
+  const auto driver = cuda::load_driver();
   const auto nccl = nccl::open_library();
-  if (cuda && nccl) return make_nccl_transport(std::move(loop), arena, options, *nccl, *cuda);
-  const std::string both = cuda || nccl ? "" : cuda.error().message + "; ";
+  if (driver && nccl) return make_nccl_transport(std::move(loop), arena, options, *nccl, *driver);
+  const std::string both = driver || nccl ? "" : driver.error().message + "; ";
   return fail(ErrorCode::kUnsupported, Stage::kConfig,
-              both + (nccl ? cuda.error() : nccl.error()).message);
+              both + (nccl ? driver.error() : nccl.error()).message);
 }
 
 }  // namespace baton::kv

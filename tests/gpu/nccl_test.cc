@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "kv_transfer/nccl/cuda_driver.h"
 #include "kv_transfer/nccl/nccl_library.h"
 #include "kv_transfer/node.h"
 #include "tests/unit/kv_transfer/node_fixture.h"

@@ -16,7 +16,7 @@ TEST(Driver, EveryFunctionIsFoundByItsName) {
   ASSERT_TRUE(driver) << driver.error().message;
   EXPECT_EQ(driver->init(0), 1);
   EXPECT_EQ(driver->get_version(nullptr), 2);
-  EXPECT_EQ(driver->launch(nullptr, 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr), 31);
+  EXPECT_EQ(driver->launch(nullptr, 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr), 33);
 }
 
 TEST(Driver, AMachineWithoutOneIsToldWhatToInstall) {
@@ -25,7 +25,7 @@ TEST(Driver, AMachineWithoutOneIsToldWhatToInstall) {
   EXPECT_EQ(driver.error().code, ErrorCode::kUnsupported);
   EXPECT_THAT(driver.error().message,
               AllOf(HasSubstr("libcuda-that-is-not-there.so.1"),
-                    HasSubstr("Install it on the host"), HasSubstr("--gpus")));
+                    HasSubstr("install NVIDIA's driver"), HasSubstr("--gpus")));
 }
 
 TEST(Driver, ALibraryThatLacksAFunctionIsTooOld) {
@@ -33,7 +33,8 @@ TEST(Driver, ALibraryThatLacksAFunctionIsTooOld) {
   ASSERT_FALSE(driver);
   EXPECT_EQ(driver.error().code, ErrorCode::kUnsupported);
   EXPECT_THAT(driver.error().message,
-              AllOf(HasSubstr("libm.so.6 has no cuInit"), HasSubstr("driver 580 or later")));
+              AllOf(HasSubstr("libm.so.6 has no cuInit, cuDriverGetVersion, "),
+                    HasSubstr(", cuLaunchKernel: "), HasSubstr("580 or later")));
 }
 
 TEST(Driver, FailuresAreInItsOwnWords) {

@@ -6,19 +6,9 @@
 #include <utility>
 
 namespace baton::kv {
-namespace {
-
-using CudaStatus = gpu::Status;
-using NcclStatus = nccl::Status;
-
-constexpr auto kRefused = static_cast<CudaStatus>(999);
-constexpr int kPolls = 2;
-
-thread_local bool has_context = false;
-
-}  // namespace
 
 FakeGpu* FakeGpu::current = nullptr;
+thread_local bool FakeGpu::has_context = false;
 
 FakeGpu::FakeGpu() { current = this; }
 FakeGpu::~FakeGpu() { current = nullptr; }
@@ -76,10 +66,10 @@ FakeGpu::Verdict FakeGpu::enter(const char* call) {
   return verdict;
 }
 
-gpu::Status FakeGpu::begin(const char* call) {
+cuda::Status FakeGpu::begin(const char* call) {
   if (!has_context) violate(std::string(call) + " without a context");
   advance();
-  return enter(call) == Verdict::kFail ? kRefused : CudaStatus::kSuccess;
+  return enter(call) == Verdict::kFail ? kRefused : cuda::kSuccess;
 }
 
 void FakeGpu::violate(const std::string& what) { violations_ += what + "; "; }
@@ -109,7 +99,7 @@ FakeGpu::Communicator* FakeGpu::find(nccl::Comm* comm, const char* call) {
   return nullptr;
 }
 
-std::deque<FakeGpu::Work>* FakeGpu::find(nccl::Stream* stream, const char* call) {
+std::deque<FakeGpu::Work>* FakeGpu::find(cuda::Stream stream, const char* call) {
   const auto found = streams_.find(stream);
   if (found != streams_.end()) return &found->second;
   violate(std::string(call) + " on no stream");
@@ -177,9 +167,9 @@ bool FakeGpu::deliver(std::deque<Work>& stream) {
   return false;
 }
 
-gpu::Status FakeGpu::put(const char* call, const Work& work, nccl::Stream* stream) {
-  const CudaStatus status = begin(call);
-  if (status != CudaStatus::kSuccess) return status;
+cuda::Status FakeGpu::put(const char* call, const Work& work, cuda::Stream stream) {
+  const cuda::Status status = begin(call);
+  if (status != cuda::kSuccess) return status;
   auto* queue = find(stream, call);
   if (queue == nullptr) return kRefused;
   for (const auto& [handle, comm] : comms_) {
@@ -188,11 +178,11 @@ gpu::Status FakeGpu::put(const char* call, const Work& work, nccl::Stream* strea
     }
   }
   queue->push_back(work);
-  return CudaStatus::kSuccess;
+  return cuda::kSuccess;
 }
 
-gpu::Status FakeGpu::free_memory(const char* call, std::uintptr_t memory) {
-  const CudaStatus status = begin(call);
+cuda::Status FakeGpu::free_memory(const char* call, std::uintptr_t memory) {
+  const cuda::Status status = begin(call);
   const auto found = memory_.find(memory);
   if (found == memory_.end()) {
     violate(std::string(call) + " of memory of nobody");
@@ -208,268 +198,22 @@ gpu::Status FakeGpu::free_memory(const char* call, std::uintptr_t memory) {
   return status;
 }
 
-nccl::Status FakeGpu::post(const char* call, Work work, nccl::Comm* comm, nccl::Stream* stream) {
+nccl::Status FakeGpu::post(const char* call, Work work, nccl::Comm* comm, cuda::Stream stream) {
   if (!has_context) violate(std::string(call) + " without a context");
   advance();
   const Verdict verdict = enter(call);
   Communicator* rank = find(comm, call);
   auto* queue = find(stream, call);
-  if (rank == nullptr || queue == nullptr) return NcclStatus::kInvalidArgument;
+  if (rank == nullptr || queue == nullptr) return nccl::Status::kInvalidArgument;
   if (in_progress(*rank)) violate(std::string(call) + " while another call is in progress");
   if (rank->thread != std::this_thread::get_id()) violate(std::string(call) + " on another thread");
-  if (verdict == Verdict::kFail) return NcclStatus::kInternalError;
+  if (verdict == Verdict::kFail) return nccl::Status::kInternalError;
   work.comm = comm;
   queue->push_back(work);
   rank->busy = stream;
   rank->polls = kPolls;
   rank->hangs = verdict == Verdict::kHang;
-  return NcclStatus::kInProgress;
-}
-
-// The C functions of the tables.
-struct FakeCalls {
-  static FakeGpu& gpu() { return *FakeGpu::current; }
-  using Work = FakeGpu::Work;
-  using Verdict = FakeGpu::Verdict;
-
-  static NcclStatus get_version(int* version) {
-    const std::lock_guard lock(gpu().mutex_);
-    if (gpu().enter("ncclGetVersion") == Verdict::kFail) return NcclStatus::kInternalError;
-    *version = gpu().version;
-    return NcclStatus::kSuccess;
-  }
-  static NcclStatus get_unique_id(nccl::UniqueId* id) {
-    const std::lock_guard lock(gpu().mutex_);
-    if (gpu().enter("ncclGetUniqueId") == Verdict::kFail) return NcclStatus::kSystemError;
-    const auto text = "id " + std::to_string(++gpu().last_handle_);
-    std::ranges::copy(text, id->bytes);
-    return NcclStatus::kSuccess;
-  }
-  static NcclStatus init(nccl::Comm** comm, int ranks, nccl::UniqueId id, int rank,
-                         nccl::Config* config) {
-    const std::lock_guard lock(gpu().mutex_);
-    if (!has_context) gpu().violate("a communicator without a context");
-    if (config->blocking != 0) gpu().violate("a communicator that blocks");
-    const Verdict verdict = gpu().enter("ncclCommInitRankConfig");
-    if (verdict == Verdict::kFail) return NcclStatus::kSystemError;
-    *comm = gpu().draw<nccl::Comm>();
-    gpu().comms_[*comm] = {.id = std::string(id.bytes, sizeof(id.bytes)),
-                           .rank = rank,
-                           .ranks = ranks,
-                           .hangs = verdict == Verdict::kHang,
-                           .polls = kPolls,
-                           .thread = std::this_thread::get_id()};
-    gpu().meet(gpu().comms_[*comm].id);
-    return NcclStatus::kInProgress;
-  }
-  static NcclStatus get_async_error(nccl::Comm* comm, NcclStatus* error) {
-    const std::lock_guard lock(gpu().mutex_);
-    const Verdict verdict = gpu().enter("ncclCommGetAsyncError");
-    if (verdict == Verdict::kFail) return NcclStatus::kInternalError;
-    auto* rank = gpu().find(comm, "ncclCommGetAsyncError");
-    if (rank == nullptr) return NcclStatus::kInvalidArgument;
-    if (verdict == Verdict::kPeerLost) rank->found = NcclStatus::kRemoteError;
-    if (rank->polls > 0) --rank->polls;
-    const bool busy = gpu().in_progress(*rank);
-    *error = rank->found != NcclStatus::kSuccess ? rank->found
-             : busy                              ? NcclStatus::kInProgress
-                                                 : NcclStatus::kSuccess;
-    return NcclStatus::kSuccess;
-  }
-  static NcclStatus send(const void* from, std::size_t count, int, int peer, nccl::Comm* comm,
-                         nccl::Stream* stream) {
-    const std::lock_guard lock(gpu().mutex_);
-    const auto* bytes = static_cast<const std::byte*>(from);
-    if (peer != 1 || !gpu().is_memory(bytes, count)) gpu().violate("sending what is not there");
-    return gpu().post("ncclSend", {.kind = Work::Kind::kSend, .from = bytes, .bytes = count}, comm,
-                      stream);
-  }
-  static NcclStatus recv(void* into, std::size_t count, int, int peer, nccl::Comm* comm,
-                         nccl::Stream* stream) {
-    const std::lock_guard lock(gpu().mutex_);
-    auto* bytes = static_cast<std::byte*>(into);
-    if (peer != 0 || !gpu().is_memory(bytes, count)) gpu().violate("receiving into nowhere");
-    return gpu().post("ncclRecv", {.kind = Work::Kind::kReceive, .to = bytes, .bytes = count}, comm,
-                      stream);
-  }
-  static NcclStatus abort(nccl::Comm* comm) {
-    std::unique_lock lock(gpu().mutex_);
-    if (!has_context) gpu().violate("an abort without a context");
-    const Verdict verdict = gpu().enter("ncclCommAbort");
-    if (verdict == Verdict::kHang) gpu().released_.wait(lock, [] { return gpu().let_go_; });
-    if (gpu().find(comm, "ncclCommAbort") == nullptr) return NcclStatus::kInvalidArgument;
-    for (auto& [handle, stream] : gpu().streams_) {
-      std::erase_if(stream, [comm](const Work& work) { return work.comm == comm; });
-    }
-    gpu().comms_.erase(comm);
-    return verdict == Verdict::kFail ? NcclStatus::kInternalError : NcclStatus::kSuccess;
-  }
-  static const char* nccl_text(NcclStatus status) {
-    return status == NcclStatus::kRemoteError ? "remote process exited" : "played error";
-  }
-
-  static CudaStatus start(unsigned) {
-    const std::lock_guard lock(gpu().mutex_);
-    return gpu().enter("cuInit") == Verdict::kFail ? kRefused : CudaStatus::kSuccess;
-  }
-  static CudaStatus count(int* count) {
-    const std::lock_guard lock(gpu().mutex_);
-    *count = gpu().gpus;
-    return gpu().enter("cuDeviceGetCount") == Verdict::kFail ? kRefused : CudaStatus::kSuccess;
-  }
-  static CudaStatus device(int* device, int ordinal) {
-    const std::lock_guard lock(gpu().mutex_);
-    *device = ordinal;
-    return gpu().enter("cuDeviceGet") == Verdict::kFail ? kRefused : CudaStatus::kSuccess;
-  }
-  static CudaStatus retain(gpu::Context** context, int) {
-    const std::lock_guard lock(gpu().mutex_);
-    if (gpu().enter("cuDevicePrimaryCtxRetain") == Verdict::kFail) return kRefused;
-    *context = gpu().draw<gpu::Context>();
-    ++gpu().contexts_;
-    return CudaStatus::kSuccess;
-  }
-  static CudaStatus release(int) {
-    const std::lock_guard lock(gpu().mutex_);
-    --gpu().contexts_;
-    return gpu().enter("cuDevicePrimaryCtxRelease_v2") == Verdict::kFail ? kRefused
-                                                                         : CudaStatus::kSuccess;
-  }
-  static CudaStatus use(gpu::Context* context) {
-    const std::lock_guard lock(gpu().mutex_);
-    if (gpu().enter("cuCtxSetCurrent") == Verdict::kFail) return kRefused;
-    has_context = context != nullptr;
-    return CudaStatus::kSuccess;
-  }
-  static CudaStatus mem_alloc(gpu::DevicePointer* memory, std::size_t bytes) {
-    const std::lock_guard lock(gpu().mutex_);
-    const CudaStatus status = gpu().begin("cuMemAlloc_v2");
-    if (status == CudaStatus::kSuccess) {
-      *memory = std::bit_cast<gpu::DevicePointer>(gpu().allocate(bytes));
-    }
-    return status;
-  }
-  static CudaStatus mem_free(gpu::DevicePointer memory) {
-    const std::lock_guard lock(gpu().mutex_);
-    return gpu().free_memory("cuMemFree_v2", memory);
-  }
-  static CudaStatus mem_alloc_host(void** memory, std::size_t bytes) {
-    const std::lock_guard lock(gpu().mutex_);
-    const CudaStatus status = gpu().begin("cuMemAllocHost_v2");
-    if (status == CudaStatus::kSuccess) *memory = gpu().allocate(bytes);
-    return status;
-  }
-  static CudaStatus mem_free_host(void* memory) {
-    const std::lock_guard lock(gpu().mutex_);
-    return gpu().free_memory("cuMemFreeHost", std::bit_cast<std::uintptr_t>(memory));
-  }
-  static CudaStatus stream_create(nccl::Stream** stream, unsigned flags) {
-    const std::lock_guard lock(gpu().mutex_);
-    if (flags != gpu::kStreamNonBlocking) gpu().violate("a stream that waits for others");
-    const CudaStatus status = gpu().begin("cuStreamCreate");
-    if (status == CudaStatus::kSuccess) {
-      *stream = gpu().draw<nccl::Stream>();
-      gpu().streams_[*stream];
-    }
-    return status;
-  }
-  static CudaStatus stream_destroy(nccl::Stream* stream) {
-    const std::lock_guard lock(gpu().mutex_);
-    const CudaStatus status = gpu().begin("cuStreamDestroy_v2");
-    if (gpu().find(stream, "cuStreamDestroy") != nullptr) gpu().streams_.erase(stream);
-    return status;
-  }
-  static CudaStatus stream_query(nccl::Stream* stream) {
-    const std::lock_guard lock(gpu().mutex_);
-    const CudaStatus status = gpu().begin("cuStreamQuery");
-    const auto* queue = gpu().find(stream, "cuStreamQuery");
-    if (status != CudaStatus::kSuccess || queue == nullptr) return kRefused;
-    return queue->empty() ? CudaStatus::kSuccess : CudaStatus::kNotReady;
-  }
-  static CudaStatus to_device(gpu::DevicePointer to, const void* from, std::size_t bytes,
-                              nccl::Stream* stream) {
-    const std::lock_guard lock(gpu().mutex_);
-    return gpu().put("cuMemcpyHtoDAsync_v2",
-                     {.to = std::bit_cast<std::byte*>(to),
-                      .from = static_cast<const std::byte*>(from),
-                      .bytes = bytes},
-                     stream);
-  }
-  static CudaStatus to_host(void* to, gpu::DevicePointer from, std::size_t bytes,
-                            nccl::Stream* stream) {
-    const std::lock_guard lock(gpu().mutex_);
-    return gpu().put("cuMemcpyDtoHAsync_v2",
-                     {.to = static_cast<std::byte*>(to),
-                      .from = std::bit_cast<const std::byte*>(from),
-                      .bytes = bytes},
-                     stream);
-  }
-  static CudaStatus event_create(gpu::Event** event, unsigned) {
-    const std::lock_guard lock(gpu().mutex_);
-    const CudaStatus status = gpu().begin("cuEventCreate");
-    if (status == CudaStatus::kSuccess) {
-      *event = gpu().draw<gpu::Event>();
-      gpu().events_[*event];
-    }
-    return status;
-  }
-  static CudaStatus event_destroy(gpu::Event* event) {
-    const std::lock_guard lock(gpu().mutex_);
-    gpu().events_.erase(event);
-    return gpu().begin("cuEventDestroy_v2");
-  }
-  static CudaStatus event_record(gpu::Event* event, nccl::Stream* stream) {
-    const std::lock_guard lock(gpu().mutex_);
-    gpu().events_[event].passed = false;
-    return gpu().put("cuEventRecord", {.kind = Work::Kind::kEvent, .event = event}, stream);
-  }
-  static CudaStatus event_query(gpu::Event* event) {
-    const std::lock_guard lock(gpu().mutex_);
-    gpu().advance();
-    const Verdict verdict = gpu().enter("cuEventQuery");
-    if (verdict == Verdict::kFail) return kRefused;
-    FakeGpu::Event& asked = gpu().events_[event];
-    if (verdict == Verdict::kHang) asked.hangs = true;
-    return asked.passed && !asked.hangs ? CudaStatus::kSuccess : CudaStatus::kNotReady;
-  }
-  static CudaStatus text(CudaStatus, const char** text) {
-    *text = "played CUDA error";
-    return CudaStatus::kSuccess;
-  }
-};
-
-nccl::Library FakeGpu::nccl() {
-  return {.get_version = FakeCalls::get_version,
-          .get_unique_id = FakeCalls::get_unique_id,
-          .comm_init_rank_config = FakeCalls::init,
-          .comm_get_async_error = FakeCalls::get_async_error,
-          .send = FakeCalls::send,
-          .recv = FakeCalls::recv,
-          .comm_abort = FakeCalls::abort,
-          .get_error_string = FakeCalls::nccl_text};
-}
-
-gpu::Driver FakeGpu::cuda() {
-  return {.init = FakeCalls::start,
-          .device_get_count = FakeCalls::count,
-          .device_get = FakeCalls::device,
-          .primary_context_retain = FakeCalls::retain,
-          .primary_context_release = FakeCalls::release,
-          .context_set_current = FakeCalls::use,
-          .mem_alloc = FakeCalls::mem_alloc,
-          .mem_free = FakeCalls::mem_free,
-          .mem_alloc_host = FakeCalls::mem_alloc_host,
-          .mem_free_host = FakeCalls::mem_free_host,
-          .stream_create = FakeCalls::stream_create,
-          .stream_destroy = FakeCalls::stream_destroy,
-          .stream_query = FakeCalls::stream_query,
-          .copy_to_device = FakeCalls::to_device,
-          .copy_to_host = FakeCalls::to_host,
-          .event_create = FakeCalls::event_create,
-          .event_destroy = FakeCalls::event_destroy,
-          .event_record = FakeCalls::event_record,
-          .event_query = FakeCalls::event_query,
-          .get_error_string = FakeCalls::text};
+  return nccl::Status::kInProgress;
 }
 
 }  // namespace baton::kv

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "kv_transfer/nccl/cuda_driver.h"
+#include "kv_transfer/cuda/driver_functions.h"
 #include "kv_transfer/nccl/nccl_library.h"
 
 namespace baton::kv {
@@ -28,7 +28,7 @@ class FakeGpu {
   FakeGpu& operator=(const FakeGpu&) = delete;
 
   [[nodiscard]] static nccl::Library nccl();
-  [[nodiscard]] static gpu::Driver cuda();
+  [[nodiscard]] static cuda::DriverTable cuda();
 
   int version = 23203;
   int gpus = 1;
@@ -60,7 +60,7 @@ class FakeGpu {
     int polls = 0;  // after which what is in progress is done
     nccl::Status found = nccl::Status::kSuccess;
     std::thread::id thread;
-    nccl::Stream* busy = nullptr;  // the stream of the call in progress
+    cuda::Stream busy = nullptr;  // the stream of the call in progress
   };
   struct Work {
     enum class Kind { kCopy, kSend, kReceive, kEvent } kind = Kind::kCopy;
@@ -68,7 +68,7 @@ class FakeGpu {
     const std::byte* from = nullptr;
     std::size_t bytes = 0;
     nccl::Comm* comm = nullptr;
-    gpu::Event* event = nullptr;
+    cuda::Event event = nullptr;
   };
   struct Event {
     bool passed = true;
@@ -80,7 +80,7 @@ class FakeGpu {
   };
 
   [[nodiscard]] Verdict enter(const char* call);
-  [[nodiscard]] gpu::Status begin(const char* call);  // of a driver's call that needs a context
+  [[nodiscard]] cuda::Status begin(const char* call);  // of a driver's call that needs a context
   void violate(const std::string& what);
   void advance();
   [[nodiscard]] bool advance(std::deque<Work>& stream);
@@ -88,18 +88,21 @@ class FakeGpu {
   [[nodiscard]] static bool in_progress(const Communicator& comm);
   void meet(const std::string& id);
   [[nodiscard]] Communicator* find(nccl::Comm* comm, const char* call);
-  [[nodiscard]] std::deque<Work>* find(nccl::Stream* stream, const char* call);
+  [[nodiscard]] std::deque<Work>* find(cuda::Stream stream, const char* call);
   [[nodiscard]] bool is_memory(const std::byte* from, std::size_t bytes) const;
-  nccl::Status post(const char* call, Work work, nccl::Comm* comm, nccl::Stream* stream);
-  gpu::Status put(const char* call, const Work& work, nccl::Stream* stream);
-  gpu::Status free_memory(const char* call, std::uintptr_t memory);
+  nccl::Status post(const char* call, Work work, nccl::Comm* comm, cuda::Stream stream);
+  cuda::Status put(const char* call, const Work& work, cuda::Stream stream);
+  cuda::Status free_memory(const char* call, std::uintptr_t memory);
   void* allocate(std::size_t bytes);
   template <class Handle>
-  Handle* draw() {
-    return reinterpret_cast<Handle*>(++last_handle_ * 64);
+  Handle draw() {
+    return reinterpret_cast<Handle>(++last_handle_ * 64);
   }
 
+  static constexpr cuda::Status kRefused = 999;
+  static constexpr int kPolls = 2;
   static FakeGpu* current;
+  static thread_local bool has_context;
 
   mutable std::mutex mutex_;
   std::condition_variable released_;
@@ -110,8 +113,8 @@ class FakeGpu {
   std::uintptr_t last_handle_ = 0;
   int contexts_ = 0;
   std::map<std::uintptr_t, std::vector<std::byte>> memory_;
-  std::map<nccl::Stream*, std::deque<Work>> streams_;
-  std::map<gpu::Event*, Event> events_;
+  std::map<cuda::Stream, std::deque<Work>> streams_;
+  std::map<cuda::Event, Event> events_;
   std::map<nccl::Comm*, Communicator> comms_;
 };
 

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "kv_transfer/nccl/cuda_driver.h"
+#include "kv_transfer/cuda/driver.h"
 #include "kv_transfer/nccl/nccl_library.h"
 #include "kv_transfer/nccl/nccl_transport.h"
 #include "kv_transfer/node.h"
@@ -51,20 +51,6 @@ TEST(NcclLibrary, WritesVersionsAsTheyAreSpoken) {
   EXPECT_EQ(nccl::version_text(2804), "2.8.4");
 }
 
-TEST(CudaDriver, IsMissing) {
-  const auto driver = gpu::open_driver("libno_such_cuda.so.1");
-  ASSERT_FALSE(driver);
-  EXPECT_EQ(driver.error().code, ErrorCode::kUnsupported);
-  EXPECT_THAT(driver.error().message,
-              AllOf(HasSubstr("libno_such_cuda.so.1"), HasSubstr("install NVIDIA's driver")));
-}
-
-TEST(CudaDriver, NamesEveryFunctionThatItLacks) {
-  const auto driver = gpu::open_driver(NCCL_OLD_PATH);
-  ASSERT_FALSE(driver);
-  EXPECT_THAT(driver.error().message, AllOf(HasSubstr("cuInit"), HasSubstr("cuGetErrorString")));
-}
-
 class NcclAtStart : public testing::Test {
  protected:
   Error error_of_start() {
@@ -103,7 +89,7 @@ TEST_F(NcclAtStart, IsRefusedByAnyCall) {
 
 // A pod that may use nccl starts without it; one that must says what is missing.
 TEST(NcclOfANode, IsLeftOutOrDemanded) {
-  const bool is_here = nccl::open_library().has_value() && gpu::open_driver().has_value();
+  const bool is_here = nccl::open_library().has_value() && cuda::load_driver().has_value();
   NodeOptions options = test_options("engine", "tcp");
   options.transports = {"nccl", "tcp"};
   EXPECT_NE(start_node(options, 4), nullptr);

@@ -39,7 +39,7 @@ class OtherRank {
   OtherRank(int rank, const nccl::UniqueId& id) {
     thread_ = std::jthread([this, rank, id](const std::stop_token& stop) {
       const nccl::Library nccl = FakeGpu::nccl();
-      const auto device = gpu::Device::open(FakeGpu::cuda(), 0);
+      const auto device = cuda::PrimaryContext::open(FakeGpu::cuda(), 0);
       EXPECT_TRUE(device.has_value() && (*device)->use_in_this_thread());
       nccl::Config config;
       config.blocking = 0;

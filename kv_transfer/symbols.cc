@@ -1,4 +1,4 @@
-#include "kv_transfer/nccl/symbols.h"
+#include "kv_transfer/symbols.h"
 
 #include <dlfcn.h>
 #include <fmt/format.h>
