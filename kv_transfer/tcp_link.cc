@@ -31,12 +31,12 @@ void TcpLink::begin(const TransportOffer& offer, int connections, TimePoint dead
 }
 
 void TcpLink::on_connected() {
-  if (++greeted_ == connections_.size()) report_connected({});
+  if (++greeted_ == connections_.size()) report_connected();
 }
 
 void TcpLink::fetch(const FetchTerms& terms, std::vector<BlockRead> reads, PieceDone done) {
   queue_.add(terms, std::move(reads), std::move(done));
-  if (!failed_) return ask();
+  if (!failed()) return ask();
   asio::post(*loop_, [left = queue_.take_all()] {
     for (const Piece& piece : left) {
       piece.report(std::unexpected(TcpConnection::lost("the link has failed")));
@@ -51,7 +51,7 @@ void TcpLink::close() {
 }
 
 void TcpLink::ask() {
-  while (!queue_.empty() && !failed_) {
+  while (!queue_.empty() && !failed()) {
     const auto& idlest = *std::ranges::min_element(
         connections_, {}, [](const auto& connection) { return connection->outstanding_bytes(); });
     const std::size_t room = idlest->room();
@@ -61,9 +61,10 @@ void TcpLink::ask() {
 }
 
 void TcpLink::give_up(const Error& reason) {
-  if (std::exchange(failed_, true)) return;
+  if (failed()) return;
+  failure_ = reason;
   const auto self = shared_from_this();
-  report_connected(reason);
+  report_connected();
   // From here on nothing writes to the pieces' places.
   for (const auto& connection : connections_) connection->close();
   std::vector<Piece> left = queue_.take_all();
@@ -73,13 +74,12 @@ void TcpLink::give_up(const Error& reason) {
   for (const Piece& piece : left) piece.report(std::unexpected(reason));
 }
 
-void TcpLink::report_connected(const Error& reason) {
+void TcpLink::report_connected() {
   if (connected_ == nullptr) return;
   timer_.cancel();
-  const auto done = std::exchange(connected_, nullptr);
-  asio::post(*loop_, [done, self = shared_from_this(), reason] {
-    if (self->failed_) {
-      done(std::unexpected(reason));
+  asio::post(*loop_, [done = std::exchange(connected_, nullptr), self = shared_from_this()] {
+    if (self->failed()) {  // perhaps since it was greeted
+      done(std::unexpected(*self->failure_));
     } else {
       done(self);
     }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/error.h"
@@ -29,7 +30,7 @@ class TcpLink final : public Link,
              Transport::Connected done);
 
   void fetch(const FetchTerms& terms, std::vector<BlockRead> reads, PieceDone done) override;
-  [[nodiscard]] bool failed() const override { return failed_; }
+  [[nodiscard]] bool failed() const override { return failure_.has_value(); }
   void close() override;
   // Ends it at once.
   void give_up(const Error& reason);
@@ -41,7 +42,7 @@ class TcpLink final : public Link,
   void on_failed(const Error& reason) override { give_up(reason); }
 
   void ask();
-  void report_connected(const Error& reason);
+  void report_connected();
 
   const Loop loop_;
   boost::asio::steady_timer timer_;
@@ -49,7 +50,7 @@ class TcpLink final : public Link,
   std::vector<std::unique_ptr<TcpConnection>> connections_;
   std::size_t greeted_ = 0;
   PieceQueue queue_;
-  bool failed_ = false;
+  std::optional<Error> failure_;
 };
 
 }  // namespace baton::kv

@@ -5,6 +5,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -44,8 +45,8 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
     const auto status = ucp_ep_create(reader_.worker_.handle(), &params, &endpoint_);
     if (status != UCS_OK) {
       endpoint_ = nullptr;
-      failed_ = true;
-      report_connected(ucx_failure("connecting", status).error());
+      failure_ = ucx_failure("connecting", status).error();
+      report_connected();
       return;
     }
     ++reader_.under_way_;
@@ -62,13 +63,13 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
 
   void fetch(const FetchTerms& terms, std::vector<BlockRead> reads, PieceDone done) override {
     queue_.add(terms, std::move(reads), std::move(done));
-    if (failed_) {
+    if (failed()) {
       give_up_queue(lost("the link has failed"));
     } else {
       ask();
     }
   }
-  bool failed() const override { return failed_; }
+  bool failed() const override { return failure_.has_value(); }
   void close() override {
     asio::post(*reader_.loop_,
                [self = shared_from_this()] { self->give_up(lost("the link was closed")); });
@@ -103,7 +104,7 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
   void finish(std::uint64_t tag, Result<void> result);
   void give_up(const Error& reason);
   void give_up_queue(const Error& reason);
-  void report_connected(const Error& reason);
+  void report_connected();
   void sent(Question* question);
 
   UcxReader& reader_;
@@ -113,7 +114,7 @@ class UcxLink final : public Link, public std::enable_shared_from_this<UcxLink> 
   PieceQueue queue_;
   std::unordered_map<std::uint64_t, Asked> asked_;  // by tag
   std::uint64_t last_tag_ = 0;
-  bool failed_ = false;
+  std::optional<Error> failure_;
 };
 
 void UcxLink::on_error(void* self, ucp_ep_h, ucs_status_t status) {
@@ -124,7 +125,7 @@ void UcxLink::on_error(void* self, ucp_ep_h, ucs_status_t status) {
 }
 
 void UcxLink::ask() {
-  if (failed_ || connected_ != nullptr) return;
+  if (failed() || connected_ != nullptr) return;
   while (!queue_.empty()) {
     const std::size_t room = kUcxMaxOutstanding - asked_.size();
     if (room == 0 || (room < kBatch && queue_.size() > room)) return;
@@ -178,14 +179,14 @@ void UcxLink::sent(Question* question) {
 
 ucs_status_t UcxLink::take(const Result<wire::PieceHeader>& header, void* body,
                            bool is_rendezvous) {
-  if (failed_) return UCS_OK;
+  if (failed()) return UCS_OK;
   if (!header) {
     asio::post(*reader_.loop_,
                [self = shared_from_this(), reason = header.error()] { self->give_up(reason); });
     return UCS_OK;
   }
   if (header->status == wire::PieceStatus::kWelcome) {
-    report_connected({});
+    report_connected();
     return UCS_OK;
   }
   const auto it = asked_.find(header->tag);
@@ -247,9 +248,10 @@ void UcxLink::finish(std::uint64_t tag, Result<void> result) {
 }
 
 void UcxLink::give_up(const Error& reason) {
-  if (std::exchange(failed_, true)) return;
+  if (failed()) return;
+  failure_ = reason;
   const auto self = shared_from_this();
-  report_connected(reason);
+  report_connected();
   give_up_queue(reason);
   std::vector<std::uint64_t> tags;
   for (const auto& [tag, asked] : asked_) {
@@ -273,17 +275,17 @@ void UcxLink::give_up_queue(const Error& reason) {
   });
 }
 
-void UcxLink::report_connected(const Error& reason) {
+void UcxLink::report_connected() {
   if (connected_ == nullptr) return;
   timer_.cancel();
-  const auto done = std::exchange(connected_, nullptr);
-  asio::post(*reader_.loop_, [done, self = shared_from_this(), reason] {
-    if (self->failed_) {
-      done(std::unexpected(reason));
-    } else {
-      done(self);
-    }
-  });
+  asio::post(*reader_.loop_,
+             [done = std::exchange(connected_, nullptr), self = shared_from_this()] {
+               if (self->failed()) {  // perhaps since it was greeted
+                 done(std::unexpected(*self->failure_));
+               } else {
+                 done(self);
+               }
+             });
 }
 
 UcxReader::UcxReader(Loop loop, UcxWorker& worker) : loop_(std::move(loop)), worker_(worker) {}

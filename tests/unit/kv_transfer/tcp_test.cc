@@ -181,6 +181,35 @@ TEST_F(TcpLinkTest, AnOwnerThatSaysWhatNobodyAskedFor) {
   EXPECT_EQ(ends_[0]->error().code, ErrorCode::kUnavailable);
 }
 
+// The reason is that of the connection that went, not that of the one that was greeted.
+TEST_F(TcpLinkTest, AnOwnerThatAnswersTheGreetingAndClosesAtOnce) {
+  const std::string tokens(2 * OneTimeTokens::kBytes, 't');
+  std::array<tcp::socket, 2> sockets{tcp::socket(*loop_), tcp::socket(*loop_)};
+  std::optional<Result<std::shared_ptr<Link>>> end;
+  const std::string address = "127.0.0.1:" + std::to_string(acceptor_.local_endpoint().port());
+  link_->begin({"tcp", address, tokens}, 2, Clock::now() + seconds(5),
+               [&](auto result) { end = std::move(result); });
+  int greeted = 0;
+  for (tcp::socket& socket : sockets) {
+    bool accepted = false;
+    acceptor_.async_accept(socket, [&](error_code error) { accepted = !error; });
+    ASSERT_TRUE(run_until([&] { return accepted; }));
+    boost::asio::async_read(socket, boost::asio::buffer(token_),
+                            [&](error_code error, auto) { greeted += error ? 0 : 1; });
+  }
+  ASSERT_TRUE(run_until([&] { return greeted == 2; }));
+  Bytes8 welcome;
+  add(welcome, wire::PieceHeader{.status = wire::PieceStatus::kWelcome});
+  boost::asio::write(sockets[0], boost::asio::buffer(welcome));
+  for (int i = 0; i < 20; ++i) loop_->poll();  // until the link has it
+  boost::asio::write(sockets[1], boost::asio::buffer(welcome));
+  sockets[0].close();  // the link learns both in one turn
+  ASSERT_TRUE(run_until([&] { return end.has_value(); }));
+  ASSERT_FALSE(end->has_value());
+  EXPECT_EQ(end->error().code, ErrorCode::kUnavailable);
+  EXPECT_THAT(end->error().message, HasSubstr("the producer closed the connection"));
+}
+
 // An owner before readers that are played.
 class TcpOwnerTest : public TcpTest {
  protected:
