@@ -440,6 +440,59 @@ BATON_KV_API baton_kv_status baton_kv_plan_runs(const baton_kv_plan* plan,
                                                 const baton_kv_run** runs, size_t* count);
 BATON_KV_API void baton_kv_plan_free(baton_kv_plan* plan);  // null is ignored
 
+// ---- Copies on a GPU: paged KV to and from contiguous staging, heads cut out, NHD to HND ----
+
+// A GPU and what its copies need. It has a stream of its own in the device's primary context, which
+// it shares with the engine, and leaves the context of the caller's thread as it is.
+typedef struct baton_kv_copier baton_kv_copier;
+
+typedef struct baton_kv_copier_options {
+  size_t struct_size;
+  int32_t device;        // CUDA's ordinal
+  uint32_t most_blocks;  // of threads, in a launch; 0: as many as the GPU runs at once
+} baton_kv_copier_options;
+
+// `options` may be null. On success *copier is the caller's, to be given to
+// baton_kv_copier_free(). Errors: UNSUPPORTED (no kernels in this library, no driver, no GPU, one
+// that the kernels do not run on), INVALID_ARGUMENT (no such device), UNAVAILABLE (the driver's).
+BATON_KV_API baton_kv_status baton_kv_copier_create(const baton_kv_copier_options* options,
+                                                    baton_kv_copier** copier);
+// Waits for the copies under way, and gives it back. Null is ignored.
+BATON_KV_API void baton_kv_copier_free(baton_kv_copier* copier);
+
+// Memory that the GPU reaches: its own, or pinned memory of the host.
+typedef struct baton_kv_region {
+  uint64_t address;
+  uint64_t bytes;
+} baton_kv_region;
+
+typedef struct baton_kv_copy {
+  size_t struct_size;
+  const baton_kv_run* runs;  // of baton_kv_plan_runs(), those of one holder
+  size_t run_count;
+  const baton_kv_region* sources;  // by the numbers that the runs have, likewise `targets`
+  size_t source_count;
+  const baton_kv_region* targets;
+  size_t target_count;
+  void* after;  // a CUevent behind which it begins; null: at once
+} baton_kv_copy;
+
+// Starts a copy and returns. *ticket names it; copies of one copier end in the order of their
+// tickets. The memory must stay until it has ended; all else may go. Blocks while 32 copies are
+// under way, and while another thread waits. Errors: INVALID_ARGUMENT (a run that is not within
+// its regions; nothing was done), UNAVAILABLE (the driver's; nothing goes on, unless the message
+// says that waiting failed too).
+BATON_KV_API baton_kv_status baton_kv_copier_begin(baton_kv_copier* copier,
+                                                   const baton_kv_copy* copy, uint64_t* ticket);
+// *is_done becomes 1 when the copy has ended, 0 before.
+BATON_KV_API baton_kv_status baton_kv_copier_poll(baton_kv_copier* copier, uint64_t ticket,
+                                                  int32_t* is_done);
+// Blocks until it has ended.
+BATON_KV_API baton_kv_status baton_kv_copier_wait(baton_kv_copier* copier, uint64_t ticket);
+// What is given to `stream`, a CUstream (null: the default one), from now on begins after the copy.
+BATON_KV_API baton_kv_status baton_kv_copier_hold(baton_kv_copier* copier, uint64_t ticket,
+                                                  void* stream);
+
 // NOLINTEND(readability-identifier-naming)
 
 #ifdef __cplusplus

@@ -6,8 +6,10 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 #include <optional>
 
+#include "kv_transfer/baton_kv.h"
 #include "tests/unit/kv_transfer/cuda/copier_cases.h"
 
 namespace baton::kv::cuda {
@@ -89,6 +91,39 @@ TEST_F(CudaCopy, GoesBehindTheEnginesEventAndBeforeWhatItHolds) {
   EXPECT_EQ(driver_.destroy_event(event), kSuccess);
   EXPECT_EQ(driver_.destroy_stream(engine), kSuccess);
   EXPECT_EQ(driver_.pop_context(&popped), kSuccess);
+}
+
+// The same copies by the C API, which opens a driver and a stream of its own.
+TEST_F(CudaCopy, IsToBeHadByTheCApi) {
+  const Regions bytes{std::vector<std::uint8_t>(4096)};
+  Regions numbered = bytes;
+  std::iota(numbered[0].begin(), numbered[0].end(), std::uint8_t{0});
+  const DeviceMemory source(driver_, copier_->context(), numbered);
+  const DeviceMemory target(driver_, copier_->context(), bytes);
+  const baton_kv_region from{source.regions()[0].address, source.regions()[0].bytes};
+  const baton_kv_region into{target.regions()[0].address, target.regions()[0].bytes};
+  baton_kv_run run{};
+  run.bytes = 4096;
+  run.count = 1;
+  baton_kv_copier* copier = nullptr;
+  ASSERT_EQ(baton_kv_copier_create(nullptr, &copier), BATON_KV_OK) << baton_kv_last_error();
+  const baton_kv_copy copy{.struct_size = sizeof copy,
+                           .runs = &run,
+                           .run_count = 1,
+                           .sources = &from,
+                           .source_count = 1,
+                           .targets = &into,
+                           .target_count = 1,
+                           .after = nullptr};
+  std::uint64_t ticket = 0;
+  std::int32_t done = 0;
+  EXPECT_EQ(baton_kv_copier_begin(copier, &copy, &ticket), BATON_KV_OK) << baton_kv_last_error();
+  EXPECT_EQ(baton_kv_copier_hold(copier, ticket, nullptr), BATON_KV_OK) << baton_kv_last_error();
+  EXPECT_EQ(baton_kv_copier_wait(copier, ticket), BATON_KV_OK) << baton_kv_last_error();
+  EXPECT_EQ(baton_kv_copier_poll(copier, ticket, &done), BATON_KV_OK);
+  EXPECT_EQ(done, 1);
+  EXPECT_EQ(target.contents(), numbered);
+  baton_kv_copier_free(copier);
 }
 
 // How fast it is; prints, and asserts nothing but the bytes. Llama-3.1-8B, 8,192 tokens, 1 GiB.

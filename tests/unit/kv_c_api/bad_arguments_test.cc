@@ -70,6 +70,24 @@ TEST(KvCApiStart, EachOptionIsChecked) {
   EXPECT_REFUSED(baton_kv_node_start(&good, nullptr), BATON_KV_INVALID_ARGUMENT, "node is null");
 }
 
+// Where all is there, which tests/gpu tries, one is made; otherwise it is said what is missing.
+TEST(KvCApiCopier, SaysWhatIsMissing) {
+  auto options = zeroed<baton_kv_copier_options>();
+  baton_kv_copier* copier = nullptr;
+  EXPECT_REFUSED(baton_kv_copier_create(&options, nullptr), BATON_KV_INVALID_ARGUMENT, "copier");
+  const baton_kv_status status = baton_kv_copier_create(nullptr, &copier);
+  baton_kv_copier_free(copier);
+  if (status == BATON_KV_OK) return;
+  EXPECT_EQ(status, BATON_KV_UNSUPPORTED);
+  EXPECT_EQ(copier, nullptr);
+  const std::string why = baton_kv_last_error();
+  EXPECT_TRUE(why.contains("-DBATON_CUDA=ON") || why.contains("install NVIDIA's driver") ||
+              why.contains("finds no GPU") || why.contains("compute capability"))
+      << why;
+  ++options.struct_size;
+  EXPECT_REFUSED(baton_kv_copier_create(&options, &copier), BATON_KV_UNSUPPORTED, "newer");
+}
+
 TEST(KvCApiStart, APortInUseIsUnavailable) {
   const NodePtr first = started(node_options("engine"));
   auto options = node_options("other");

@@ -17,6 +17,8 @@ _Static_assert(sizeof(baton_kv_layout) >= 88, "structs only grow");
 _Static_assert(sizeof(baton_kv_shape) >= 48, "structs only grow");
 _Static_assert(sizeof(baton_kv_paged_layout) >= 48, "structs only grow");
 _Static_assert(sizeof(baton_kv_dense_options) >= 24, "structs only grow");
+_Static_assert(sizeof(baton_kv_copier_options) >= 16, "structs only grow");
+_Static_assert(sizeof(baton_kv_copy) >= 64, "structs only grow");
 _Static_assert(sizeof(baton_kv_slot) == 16, "never changes");
 _Static_assert(sizeof(baton_kv_transfer_id) == 16, "never changes");
 _Static_assert(sizeof(baton_kv_block) == 64, "never changes");
@@ -25,6 +27,7 @@ _Static_assert(sizeof(baton_kv_part) == 16, "never changes");
 _Static_assert(sizeof(baton_kv_placement) == 48, "never changes");
 _Static_assert(sizeof(baton_kv_holder) == 24, "never changes");
 _Static_assert(sizeof(baton_kv_run) == 64, "never changes");
+_Static_assert(sizeof(baton_kv_region) == 16, "never changes");
 
 #define TRY(call)                                                             \
   do {                                                                        \
