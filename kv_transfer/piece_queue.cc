@@ -11,9 +11,11 @@
 namespace baton::kv {
 
 Result<void> verify(const Piece& piece, std::uint64_t answered) {
-  const bool is_whole = piece.slices() == nullptr;
-  const std::uint64_t expected = is_whole ? piece.read->remote.checksum : answered;
-  if ((is_whole && expected == 0) || checksum_of(piece.read->into) == expected) return {};
+  const std::vector<Slice>* slices = piece.slices();
+  const std::uint64_t expected = slices == nullptr ? piece.read->remote.checksum : answered;
+  if (slices == nullptr && expected == 0) return {};
+  const std::span<const std::byte> came = piece.read->into;
+  if ((slices == nullptr ? checksum_of(came) : checksum_of(*slices, came)) == expected) return {};
   return std::unexpected(corrupt(*piece.read));
 }
 

@@ -24,7 +24,7 @@ std::vector<std::byte> PublishedBlocks::pack(std::span<const std::byte> block,
   if (end_of(slices) > block.size()) return {};
   std::vector<std::byte> packed(bytes_of(slices));
   kv::pack(slices, block, packed);
-  header.checksum = checksum_of(packed);
+  header.checksum = checksum_of(slices, packed);
   return packed;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kv_transfer/arena.h"
+
 namespace baton::kv {
 
 std::uint64_t bytes_of(std::span<const Slice> slices) {
@@ -35,6 +37,10 @@ bool are_sound(std::span<const Slice> slices) {
   };
   return !slices.empty() && slices.size() <= kMaxSlices && std::ranges::all_of(slices, is_sound) &&
          bytes_of(slices) <= end_of(slices);
+}
+
+std::uint64_t checksum_of(std::span<const Slice> slices, std::span<const std::byte> packed) {
+  return checksum_of(packed) ^ checksum_of(std::as_bytes(slices));
 }
 
 void pack(std::span<const Slice> slices, std::span<const std::byte> block,

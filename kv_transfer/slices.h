@@ -33,6 +33,11 @@ using Slices = std::shared_ptr<const std::vector<Slice>>;
 // where they do. They may come from a peer.
 [[nodiscard]] bool are_sound(std::span<const Slice> slices);
 
+// What goes with `packed` to whoever asked for the slices: of the bytes and of where they are from,
+// since the question may have changed on its way, too.
+[[nodiscard]] std::uint64_t checksum_of(std::span<const Slice> slices,
+                                        std::span<const std::byte> packed);
+
 // Copies the chunks one after the other. `block` has end_of() bytes at least, `into` bytes_of().
 void pack(std::span<const Slice> slices, std::span<const std::byte> block,
           std::span<std::byte> into);

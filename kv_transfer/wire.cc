@@ -55,6 +55,18 @@ std::uint64_t checksum_of(const Published& published) {
   return kv::checksum_of(std::as_bytes(std::span(fields)));
 }
 
+std::uint64_t checksum_of(const Sealed& sealed) {
+  const std::uint64_t fields[] = {static_cast<std::uint64_t>(sealed.terms.prompt_tokens),
+                                  static_cast<std::uint64_t>(sealed.terms.cached_tokens),
+                                  sealed.total_blocks};
+  return kv::checksum_of(std::as_bytes(std::span(fields)));
+}
+
+std::unexpected<Error> changed_on_its_way(std::string_view what) {
+  return fail(ErrorCode::kCorrupt, Stage::kHandoff,
+              fmt::format("the peer's {} does not have its checksum", what), true);
+}
+
 Result<Published> decode(const v1::Published& message) {
   const auto count = static_cast<std::size_t>(message.blocks_size());
   if (count == 0 || count > kMaxBlocksPerEvent) return malformed("number of blocks");
@@ -74,8 +86,7 @@ Result<Published> decode(const v1::Published& message) {
                                 .content_hash = block.content_hash()});
   }
   if (message.checksum() != 0 && message.checksum() != checksum_of(published)) {
-    return fail(ErrorCode::kCorrupt, Stage::kHandoff,
-                "the peer's list of blocks does not have its checksum", true);
+    return changed_on_its_way("list of blocks");
   }
   return published;
 }
@@ -86,8 +97,12 @@ Result<Sealed> decode(const v1::Sealed& message) {
       message.cached_tokens() < 0 || message.cached_tokens() > message.prompt_tokens()) {
     return malformed("token counts of a seal");
   }
-  return Sealed{.terms = {message.prompt_tokens(), message.cached_tokens()},
-                .total_blocks = message.total_blocks()};
+  const Sealed sealed{.terms = {message.prompt_tokens(), message.cached_tokens()},
+                      .total_blocks = message.total_blocks()};
+  if (message.checksum() != 0 && message.checksum() != checksum_of(sealed)) {
+    return changed_on_its_way("seal");
+  }
+  return sealed;
 }
 
 void encode(const BlockDescriptor& block, v1::Block& message) {
@@ -233,6 +248,7 @@ void encode(const Event& value, v1::FollowEvent& message) {
     out.set_prompt_tokens(sealed->terms.prompt_tokens);
     out.set_cached_tokens(sealed->terms.cached_tokens);
     out.set_total_blocks(sealed->total_blocks);
+    out.set_checksum(checksum_of(*sealed));
   } else if (const auto* error = std::get_if<Error>(&value)) {
     encode(*error, *message.mutable_aborted());
   } else {

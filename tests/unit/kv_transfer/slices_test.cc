@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstddef>
+#include <vector>
 
 namespace baton::kv {
 namespace {
@@ -14,6 +16,14 @@ TEST(Slices, CountsWhatTheyCover) {
   EXPECT_EQ(chunks_of(slices), 4U);
   EXPECT_EQ(end_of(slices), 210U);
   EXPECT_TRUE(are_sound(slices));
+}
+
+TEST(Slices, AChecksumIsOfWhatWasAskedForToo) {
+  const std::vector<std::byte> zeros(64);
+  const std::array asked{Slice{.offset = 128, .bytes = 64}};
+  const std::array answered{Slice{.offset = 192, .bytes = 64}};
+  EXPECT_EQ(checksum_of(asked, zeros), checksum_of(asked, zeros));
+  EXPECT_NE(checksum_of(asked, zeros), checksum_of(answered, zeros));
 }
 
 TEST(Slices, RefusesThoseThatAreNone) {

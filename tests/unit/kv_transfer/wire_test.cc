@@ -73,6 +73,17 @@ TEST(Wire, RefusesBlocksThatCannotBe) {
   }));
 }
 
+TEST(Wire, NoticesASealThatChangedOnItsWay) {
+  v1::FollowEvent message;
+  encode(Event(Sealed{.terms = {.prompt_tokens = 100, .cached_tokens = 50}, .total_blocks = 2}),
+         message);
+  EXPECT_TRUE(parse_event(bytes_of(message)).has_value());
+  message.mutable_sealed()->set_cached_tokens(51);
+  const auto changed = parse_event(bytes_of(message));
+  ASSERT_FALSE(changed.has_value());
+  EXPECT_EQ(changed.error().code, ErrorCode::kCorrupt);
+}
+
 TEST(Wire, RefusesWhatHasNoKind) {
   EXPECT_FALSE(parse_event({}).has_value());
   EXPECT_FALSE(parse_follow({}).has_value());
