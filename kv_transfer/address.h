@@ -24,4 +24,8 @@ struct HostAndPort {
                                                                  std::string_view host,
                                                                  std::string_view transport);
 
+// The network interface that has this address; empty: none, or the host is everywhere (0.0.0.0) or
+// here only (127.0.0.1).
+[[nodiscard]] std::string interface_with(std::string_view host);
+
 }  // namespace baton::kv

@@ -1,5 +1,6 @@
 #include "kv_transfer/ucx_transport.h"
 
+#include <cstdlib>
 #include <string_view>
 #include <utility>
 
@@ -66,7 +67,10 @@ class UcxTransport final : public Transport {
 
 Result<std::unique_ptr<Transport>> make_ucx_transport(Loop loop, BlockArena& arena,
                                                       const UcxOptions& options) {
-  auto worker = UcxWorker::create(loop, options.tls);
+  // Of two pods on one host, each in a network namespace of its own, UCX takes the loopback device
+  // for one that they share. Names of RDMA devices are others than those of interfaces.
+  const bool is_free = options.tls == "tcp" && std::getenv("UCX_NET_DEVICES") == nullptr;
+  auto worker = UcxWorker::create(loop, options.tls, is_free ? interface_with(options.host) : "");
   if (!worker) return std::unexpected(worker.error());
   auto transport = std::make_unique<UcxTransport>(loop, std::move(*worker), arena);
   if (auto begun = transport->begin(options.host); !begun) return std::unexpected(begun.error());

@@ -20,13 +20,17 @@ std::unexpected<Error> ucx_failure(std::string_view what, ucs_status_t status) {
               fmt::format("ucx: {}: {}", what, ucs_status_string(status)), true);
 }
 
-Result<std::unique_ptr<UcxWorker>> UcxWorker::create(Loop loop, const std::string& tls) {
+Result<std::unique_ptr<UcxWorker>> UcxWorker::create(Loop loop, const std::string& tls,
+                                                     const std::string& device) {
   // UCX would print to the terminal when a peer dies; that is ours to report.
   (void)ucs_global_opts_set_value("LOG_LEVEL", "fatal");
   ucp_config_t* config = nullptr;
   ucs_status_t status = ucp_config_read(nullptr, nullptr, &config);
   if (status != UCS_OK) return ucx_failure("reading its configuration", status);
   status = ucp_config_modify(config, "TLS", tls.c_str());
+  if (status == UCS_OK && !device.empty()) {
+    status = ucp_config_modify(config, "NET_DEVICES", device.c_str());
+  }
   // Over TCP a put may land after its endpoint was closed, and an acknowledgement that UCX does not
   // expect ends the process. Without puts it sends active messages; RDMA keeps its own. The first
   // name is that of versions before 1.17, which later ones refuse.

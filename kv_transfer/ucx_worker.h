@@ -21,7 +21,9 @@ namespace baton::kv {
 // save kick().
 class UcxWorker {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<UcxWorker>> create(Loop loop, const std::string& tls);
+  // `device` is UCX_NET_DEVICES; empty: what the environment says, or all of them.
+  [[nodiscard]] static Result<std::unique_ptr<UcxWorker>> create(Loop loop, const std::string& tls,
+                                                                 const std::string& device);
   ~UcxWorker();
   UcxWorker(const UcxWorker&) = delete;
   UcxWorker& operator=(const UcxWorker&) = delete;
