@@ -59,8 +59,9 @@ ArenaView::~ArenaView() { ::munmap(const_cast<std::byte*>(base_), header_.file_b
 template <class Copy>
 Result<void> ArenaView::read(SlotRef ref, std::uint64_t bytes, Copy copy) const {
   if (ref.slot >= header_.slots || bytes > header_.slot_bytes) {
-    return fail(ErrorCode::kInvalidArgument, Stage::kHandoff,
-                fmt::format("slot {} or {} bytes lie outside the peer's arena", ref.slot, bytes));
+    return fail(ErrorCode::kUpstream, Stage::kHandoff,
+                fmt::format("slot {} or {} bytes lie outside the peer's arena", ref.slot, bytes),
+                true);
   }
   const auto& generation =
       reinterpret_cast<const std::atomic<std::uint64_t>*>(base_ + sizeof(ArenaHeader))[ref.slot];

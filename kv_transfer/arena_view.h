@@ -23,7 +23,7 @@ class ArenaView {
   ArenaView& operator=(const ArenaView&) = delete;
 
   // Copies the first bytes of a slot. Errors: kStale when the slot is not, or did not stay, in that
-  // generation; kInvalidArgument outside the arena.
+  // generation; kUpstream outside the arena.
   [[nodiscard]] Result<void> read(SlotRef ref, std::span<std::byte> into) const;
   // Copies slices of a block, whose checksum is verified where it lies. Errors also: kCorrupt.
   [[nodiscard]] Result<void> read(const BlockRead& read, const std::vector<Slice>& slices) const;

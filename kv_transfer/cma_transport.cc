@@ -176,7 +176,7 @@ class CmaLink final : public Link, public std::enable_shared_from_this<CmaLink> 
                      std::span<const std::byte> whole) const {
     const BlockRead& read = *piece.read;
     if (!fits(piece)) {
-      return fail(ErrorCode::kInvalidArgument, Stage::kHandoff,
+      return fail(ErrorCode::kUpstream, Stage::kHandoff,
                   fmt::format("block {} lies outside the producer's arena", read.index));
     }
     if (before != read.remote.slot.generation || after != before) {

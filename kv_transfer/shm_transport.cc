@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -57,25 +58,28 @@ bool send_descriptor(int socket, int fd) {
   return ::sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
 }
 
-// The passed descriptor; -1: none came.
+// The passed descriptor; -1: not one came.
 int receive_descriptor(int socket) {
   char byte = 0;
   iovec data{&byte, 1};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(2 * sizeof(int))> control{};
   msghdr message{};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
   message.msg_control = control.data();
   message.msg_controllen = control.size();
-  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1) return -1;
+  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != 1) return -1;
   const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-      header->cmsg_len != CMSG_LEN(sizeof(int))) {
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) {
     return -1;
   }
-  int fd = -1;
-  std::memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-  return fd;
+  // As many as there is room for are ours to close, wanted or not.
+  std::array<int, 2> passed{};
+  const std::size_t count = std::min((header->cmsg_len - CMSG_LEN(0)) / sizeof(int), passed.size());
+  std::memcpy(passed.data(), CMSG_DATA(header), count * sizeof(int));
+  if (count == 1) return passed.front();
+  for (std::size_t i = 0; i < count; ++i) ::close(passed[i]);
+  return -1;
 }
 
 asio::local::stream_protocol::endpoint abstract(const std::string& name) {
