@@ -12,6 +12,7 @@
 
 #include "kv_transfer/address.h"
 #include "kv_transfer/tcp_frame.h"
+#include "kv_transfer/tcp_loss.h"
 
 namespace baton::kv {
 
@@ -48,6 +49,7 @@ void TcpConnection::connected() {
   error_code ignored;
   socket_.non_blocking(true, ignored);
   socket_.set_option(tcp::no_delay(true), ignored);
+  notice_loss(socket_.native_handle());
   asked_.emplace_front();  // the greeting
   send_some();
   await_input();

@@ -1,8 +1,6 @@
 #include "kv_transfer/tcp_owner.h"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -21,6 +19,7 @@
 #include "core/log.h"
 #include "kv_transfer/address.h"
 #include "kv_transfer/tcp_frame.h"
+#include "kv_transfer/tcp_loss.h"
 
 namespace baton::kv {
 
@@ -31,7 +30,6 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::size_t kMaxGuests = 4096;
-constexpr int kTakeTime_ms = 10'000;
 constexpr auto kTokenTime = std::chrono::seconds(2);  // from the connection to its token
 // What a reader of ours never asks for at once.
 constexpr std::size_t kMaxQueued = 8 * wire::kMaxWanted;
@@ -55,9 +53,7 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
     error_code ignored;
     socket_.non_blocking(true, ignored);
     socket_.set_option(tcp::no_delay(true), ignored);
-    // A reader that takes nothing for so long is gone: what is pinned for it is wanted back.
-    (void)::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kTakeTime_ms,
-                       sizeof kTakeTime_ms);
+    notice_loss(socket_.native_handle());
     timer_.expires_after(kTokenTime);
     timer_.async_wait([self = shared_from_this()](error_code error) {
       if (!error && !self->admitted_) self->close("it showed no token");

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <boost/asio/ip/tcp.hpp>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -19,6 +20,8 @@ namespace asio = boost::asio;
 // A reader has at most 64 pieces under way; what is above that twice over is no reader of ours.
 constexpr std::size_t kMaxQueued = 2 * wire::kMaxWanted;
 constexpr std::size_t kMaxGuests = 4096;
+// A reader that takes nothing for so long is gone: what is pinned for it is wanted back.
+constexpr auto kTakeTime = std::chrono::seconds(5);
 
 std::uint16_t port_of(ucp_listener_h listener) {
   ucp_listener_attr_t attributes{};
@@ -37,6 +40,7 @@ struct UcxOwner::Guest {
   ucp_ep_h endpoint = nullptr;
   std::deque<Request> queue;
   int outstanding = 0;
+  TimePoint took{};  // an answer, or was owed none
   bool admitted = false;
   bool dropped = false;
 };
@@ -50,7 +54,7 @@ struct UcxOwner::Answer {
 };
 
 UcxOwner::UcxOwner(Loop loop, UcxWorker& worker, BlockArena& arena)
-    : loop_(std::move(loop)), worker_(worker), blocks_(arena) {}
+    : loop_(std::move(loop)), worker_(worker), blocks_(arena), watch_(*loop_) {}
 
 UcxOwner::~UcxOwner() {
   if (listener_ != nullptr) ucp_listener_destroy(listener_);
@@ -83,6 +87,7 @@ Result<void> UcxOwner::listen(const std::string& host) {
 
 void UcxOwner::stop(std::function<void()> done) {
   stopped_ = std::move(done);
+  watch_.cancel();
   if (listener_ != nullptr) ucp_listener_destroy(std::exchange(listener_, nullptr));
   const auto guests = guests_;
   for (const auto& [endpoint, guest] : guests) drop(guest);
@@ -201,7 +206,8 @@ void UcxOwner::answer(const std::shared_ptr<Guest>& guest, const Request& reques
 
 void UcxOwner::send(Answer* answer, std::span<const std::byte> body) {
   ++under_way_;
-  ++answer->guest->outstanding;
+  if (answer->guest->outstanding++ == 0) answer->guest->took = Clock::now();
+  watch();
   ucp_request_param_t param{};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
@@ -227,9 +233,29 @@ void UcxOwner::on_sent(void* request, ucs_status_t, void* answer) {
 void UcxOwner::sent(Answer* answer) {
   if (answer->pinned.generation != 0) blocks_.unpin(answer->pinned);
   --answer->guest->outstanding;
+  answer->guest->took = Clock::now();
   --under_way_;
   delete answer;
   settle();
+}
+
+void UcxOwner::watch() {
+  if (stopped_ != nullptr || std::exchange(watching_, true)) return;
+  watch_.expires_after(kTakeTime / 4);
+  watch_.async_wait([this](boost::system::error_code error) {
+    if (error || stopped_ != nullptr) return;
+    watching_ = false;
+    const auto guests = guests_;
+    bool is_owing = false;
+    for (const auto& [endpoint, guest] : guests) {
+      if (guest->outstanding == 0) continue;
+      is_owing = true;
+      if (guest->dropped || Clock::now() - guest->took < kTakeTime) continue;
+      log(LogLevel::kWarn, "ucx reader dropped", {{"reason", "it takes nothing"}});
+      drop(guest);
+    }
+    if (is_owing) watch();
+  });
 }
 
 void UcxOwner::drop(const std::shared_ptr<Guest>& guest) {

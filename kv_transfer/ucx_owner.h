@@ -2,6 +2,7 @@
 
 #include <ucp/api/ucp.h>
 
+#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -27,7 +28,7 @@ inline constexpr int kUcxMaxOutstanding = 64;
 // The owner's half of the ucx transport: listens, and answers what readers ask for from the leases
 // that are open. Owned by the transport, used on the kv thread only. Promises: a slot is pinned
 // from the check of its generation until UCX no longer reads it; at most 64 answers to a reader at
-// once.
+// once, none of them for long after it has stopped to take any.
 class UcxOwner {
  public:
   UcxOwner(Loop loop, UcxWorker& worker, BlockArena& arena);
@@ -63,6 +64,8 @@ class UcxOwner {
   void greet(const std::shared_ptr<Guest>& guest, std::span<const std::byte> token);
   void send(Answer* answer, std::span<const std::byte> body);
   void sent(Answer* answer);
+  // Drops readers that take none of what they asked for, as long as somebody is owed something.
+  void watch();
   void drop(const std::shared_ptr<Guest>& guest);
   void settle();
 
@@ -73,6 +76,8 @@ class UcxOwner {
   ucp_listener_h listener_ = nullptr;
   std::string address_;
   std::unordered_map<ucp_ep_h, std::shared_ptr<Guest>> guests_;
+  boost::asio::steady_timer watch_;
+  bool watching_ = false;
   int under_way_ = 0;  // answers that UCX has, endpoints that it closes
   std::function<void()> stopped_;
 };
