@@ -84,7 +84,8 @@ class Receiver {
   virtual void on_block(const BlockDescriptor& block) = 0;
   // Runs exactly once. Codes: kCancelled, kTimeout (deadline), kStale (lease, epoch or block of
   // another time), kCorrupt, kUnavailable (the peer cannot be reached or died, or no free slot),
-  // kUnsupported (layout or transport), or what the producer gave abort().
+  // kUnsupported (layout or transport), kUpstream (the peer said what cannot be), or what the
+  // producer gave abort(). The message names the transfer and the peer.
   virtual void on_end(const Result<ReceiveSummary>& result) = 0;
 };
 

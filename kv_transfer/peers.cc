@@ -33,22 +33,28 @@ PeerTable::PeerTable(Loop loop, const NodeOptions& options, KvMetrics& metrics,
 
 void PeerTable::acquire(const std::string& address, const std::string& engine_id,
                         std::uint64_t epoch, Acquired done) {
+  const auto it = entries_.find(address);
+  const bool came_later = it != entries_.end() && it->second.peer == nullptr;
+  acquire(address, {engine_id, epoch, std::move(done), came_later});
+}
+
+void PeerTable::acquire(const std::string& address, Waiter waiter) {
   if (stopped_) {
-    done(fail(ErrorCode::kCancelled, Stage::kHandoff, "the pod is stopping"));
+    waiter.done(fail(ErrorCode::kCancelled, Stage::kHandoff, "the pod is stopping"));
     return;
   }
   if (!entries_.contains(address)) make_room();
   Entry& entry = entries_[address];
   if (entry.peer != nullptr) {
-    if (!entry.peer->link->failed() && is(entry.peer->facts, engine_id, epoch)) {
-      done(entry.peer);
+    if (!entry.peer->link->failed() && is(entry.peer->facts, waiter.engine_id, waiter.epoch)) {
+      waiter.done(entry.peer);
       return;
     }
     // Whoever still reads over the old connection keeps it.
     retire(std::shared_ptr(entry.peer));
   }
   Entry& fresh = entries_[address];
-  fresh.waiters.push_back({engine_id, epoch, std::move(done)});
+  fresh.waiters.push_back(std::move(waiter));
   if (fresh.waiters.size() == 1) connect(address);
 }
 
@@ -149,7 +155,7 @@ void PeerTable::try_transport(const std::shared_ptr<Peer>& peer, std::size_t whi
 void PeerTable::finish(const std::string& address, Result<std::shared_ptr<Peer>> result) {
   const auto it = entries_.find(address);
   if (it == entries_.end()) return;
-  const auto waiters = std::exchange(it->second.waiters, {});
+  auto waiters = std::exchange(it->second.waiters, {});
   if (result) {
     it->second.peer = *result;
     metrics_.uses((*result)->facts.engine_id, (*result)->transport);
@@ -162,8 +168,11 @@ void PeerTable::finish(const std::string& address, Result<std::shared_ptr<Peer>>
         {{"peer", address}, {"reason", result.error().message}});
     entries_.erase(it);
   }
-  for (const Waiter& waiter : waiters) {
-    if (result && !is((*result)->facts, waiter.engine_id, waiter.epoch)) {
+  for (Waiter& waiter : waiters) {
+    const bool is_wanted = result && is((*result)->facts, waiter.engine_id, waiter.epoch);
+    if (!is_wanted && std::exchange(waiter.came_later, false)) {
+      acquire(address, std::move(waiter));  // by a handshake of its own
+    } else if (result && !is_wanted) {
       waiter.done(fail(ErrorCode::kStale, Stage::kHandoff,
                        fmt::format("{} is engine {} epoch {} now, not {} epoch {}", address,
                                    (*result)->facts.engine_id, (*result)->facts.epoch,

@@ -31,6 +31,7 @@ struct Peer {
   std::string transport;
   std::unique_ptr<ControlClient> control;
   std::shared_ptr<Link> link;
+  bool was_used = false;  // by an earlier hand-off
 };
 
 // Every producer that this pod reads from, with one control channel and one link each. Owned by the
@@ -51,6 +52,8 @@ class PeerTable {
                Acquired done);
   // The peer failed: whoever comes next connects anew.
   void forget(const std::shared_ptr<Peer>& peer);
+  // The same, but who reads over this connection goes on with it.
+  void retire(const std::shared_ptr<Peer>& peer);
   void stop();
 
  private:
@@ -58,13 +61,14 @@ class PeerTable {
     std::string engine_id;
     std::uint64_t epoch = 0;
     Acquired done;
+    bool came_later = false;  // than the handshake under way, which may be with a process that died
   };
   struct Entry {
     std::shared_ptr<Peer> peer;  // set: connected
     std::vector<Waiter> waiters;
   };
 
-  void retire(const std::shared_ptr<Peer>& peer);
+  void acquire(const std::string& address, Waiter waiter);
   void connect(const std::string& address);
   void welcomed(const std::shared_ptr<Peer>& peer, Result<wire::Welcome> welcome);
   void try_transport(const std::shared_ptr<Peer>& peer, std::size_t which, Error last_error);

@@ -49,6 +49,8 @@ void ReceiveSession::begin() {
   deadline_.expires_at(request_.deadline);
   deadline_.async_wait([self = shared_from_this()](error_code error) {
     if (error) return;
+    // Whether or not it is its connection's fault: the next one has a connection of its own.
+    if (self->peer_ != nullptr) self->context_.peers.retire(self->peer_);
     self->end(fail(
         ErrorCode::kTimeout, Stage::kHandoff,
         fmt::format("the hand-off from {} did not end before its deadline", self->request_.peer),
@@ -78,7 +80,8 @@ void ReceiveSession::cancel(Error reason) {
 void ReceiveSession::acquired(Result<std::shared_ptr<Peer>> peer) {
   if (ended_ == nullptr) return;
   if (!peer) {
-    const bool says_no_more = interruption_ && peer.error().code == ErrorCode::kUnavailable;
+    const bool says_no_more = interruption_ && (peer.error().code == ErrorCode::kUnavailable ||
+                                                peer.error().code == ErrorCode::kTimeout);
     end(std::unexpected(says_no_more ? *interruption_ : std::move(peer.error())));
     return;
   }
@@ -86,6 +89,7 @@ void ReceiveSession::acquired(Result<std::shared_ptr<Peer>> peer) {
   peer_ = std::move(*peer);
   summary_.transport = peer_->transport;
   last_sign_ = Clock::now();
+  may_have_been_cut_ = std::exchange(peer_->was_used, true);
   follow_ = peer_->control->follow(
       {.transfer = request_.transfer, .epoch = request_.epoch, .reader = reader_},
       [self = shared_from_this(), reader = reader_](Result<wire::Event> event) {
@@ -95,6 +99,9 @@ void ReceiveSession::acquired(Result<std::shared_ptr<Peer>> peer) {
 }
 
 void ReceiveSession::on_event(Result<wire::Event> event) {
+  last_sign_ = Clock::now();
+  may_have_been_cut_ = false;
+  if (ended_ == nullptr && !event) heartbeat_.cancel();
   if (ended_ == nullptr || interruption_) return;
   if (!event) {
     const ErrorCode code = event.error().code;
@@ -104,7 +111,6 @@ void ReceiveSession::on_event(Result<wire::Event> event) {
     end(std::unexpected(std::move(event.error())));
     return;
   }
-  last_sign_ = Clock::now();
   if (const auto* published = std::get_if<wire::Published>(&*event)) {
     on_published(*published);
   } else if (const auto* sealed = std::get_if<wire::Sealed>(&*event)) {
@@ -310,25 +316,32 @@ void ReceiveSession::finish_if_complete() {
   end(summary_);
 }
 
+// Goes on beyond the end while pieces are under way: a producer that is lost will not send them.
 void ReceiveSession::watch_heartbeat() {
   heartbeat_.expires_after(context_.options.heartbeat);
   heartbeat_.async_wait([self = shared_from_this()](error_code error) {
-    if (error || self->ended_ == nullptr) return;
+    if (error || self->detached_) return;
     if (Clock::now() - self->last_sign_ > 3 * self->context_.options.heartbeat) {
-      self->context_.peers.forget(self->peer_);
-      self->end(fail(ErrorCode::kUnavailable, Stage::kHandoff,
-                     fmt::format("{} missed three heartbeats", self->request_.peer), true));
+      self->fell_silent();
     } else {
       self->watch_heartbeat();
     }
   });
 }
 
+void ReceiveSession::fell_silent() {
+  const Error silence{ErrorCode::kUnavailable, Stage::kHandoff,
+                      fmt::format("{} missed three heartbeats", request_.peer), true};
+  // A connection that lay idle may be known to nobody on its way any more.
+  if (may_have_been_cut_ && ended_ != nullptr) return interrupt(silence);
+  context_.peers.forget(peer_);
+  end(std::unexpected(silence));
+}
+
 void ReceiveSession::end(Result<ReceiveSummary> result) {
   if (ended_ == nullptr) return;
   const auto ended = std::exchange(ended_, nullptr);
   deadline_.cancel();
-  heartbeat_.cancel();
   slots_.cancel();
   back_off_.cancel();
   wanted_.clear();
@@ -348,10 +361,16 @@ void ReceiveSession::end(Result<ReceiveSummary> result) {
   } else {
     context_.metrics.failed(result.error().code);
   }
-  receiver_->on_end(result);  // before the log: a decode step waits for it
+  receiver_->on_end(result ? result : named(result.error()));  // before the log: a step waits
   log_end(result);
   detach_when_settled();
   ended();
+}
+
+std::unexpected<Error> ReceiveSession::named(Error error) const {
+  error.message += fmt::format(" (transfer {} from {} at {})", request_.transfer.str(),
+                               request_.engine_id, request_.peer);
+  return std::unexpected(std::move(error));
 }
 
 void ReceiveSession::log_end(const Result<ReceiveSummary>& result) const {
@@ -381,6 +400,7 @@ void ReceiveSession::log_end(const Result<ReceiveSummary>& result) const {
 void ReceiveSession::detach_when_settled() {
   if (ended_ != nullptr || !under_way_.empty() || detached_) return;
   detached_ = true;
+  heartbeat_.cancel();
   if (peer_ == nullptr) return;
   if (outcome_) {
     peer_->control->release({.transfer = request_.transfer,

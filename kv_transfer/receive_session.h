@@ -73,7 +73,10 @@ class ReceiveSession : public std::enable_shared_from_this<ReceiveSession> {
   void go_on_when_settled();
   void finish_if_complete();
   void watch_heartbeat();
+  void fell_silent();
   void end(Result<ReceiveSummary> result);
+  // Which transfer and which peer an error is about.
+  [[nodiscard]] std::unexpected<Error> named(Error error) const;
   void log_end(const Result<ReceiveSummary>& result) const;
   void detach_when_settled();
 
@@ -107,7 +110,8 @@ class ReceiveSession : public std::enable_shared_from_this<ReceiveSession> {
   boost::asio::steady_timer heartbeat_;
   boost::asio::steady_timer slots_;
   boost::asio::steady_timer back_off_;
-  TimePoint last_sign_{};  // of the producer
+  TimePoint last_sign_{};           // of the producer
+  bool may_have_been_cut_ = false;  // the connection was there before, and nothing has come over it
   bool waiting_for_slots_ = false;
 };
 
