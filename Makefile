@@ -15,7 +15,7 @@ test: ## Install, build and run every test; ends with `N passed, N failed, N ski
 	@tools/setup test
 	@tests/run
 
-soak: ## Run the long tests: 5,000 requests with pods killed at random, fuzzers 10 minutes each
+soak: ## Run the long tests: pods killed in 5,000 requests and 100,000 hand-offs, long fuzzers
 	@tools/setup test
 	@tests/run --soak
 

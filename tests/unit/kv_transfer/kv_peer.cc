@@ -1,5 +1,6 @@
 // The other process of peer_test: `kv_peer produce TRANSPORT` or `kv_peer consume TRANSPORT
-// ADDRESS`. Says on stdout what it has reached, then waits to be killed.
+// ADDRESS`. Says on stdout what it has reached, then waits to be killed. And that of the fault
+// tests: `kv_peer serve KEY=VALUE…`, which does what it is told (pod.h).
 #include <unistd.h>
 
 #include <iostream>
@@ -8,6 +9,7 @@
 
 #include "core/log.h"
 #include "tests/unit/kv_transfer/node_fixture.h"
+#include "tests/unit/kv_transfer/pod.h"
 
 namespace baton::kv {
 namespace {
@@ -45,12 +47,18 @@ void consume(const std::string& transport, const std::string& address) {
 }  // namespace baton::kv
 
 int main(int argc, char** argv) {
-  baton::init_log({});  // on stderr
   const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const bool serves = !arguments.empty() && arguments[0] == "serve";
+  // On stderr; what a pod that serves says of each of its hand-offs would be too much.
+  baton::LogOptions options;
+  if (serves) options.level = baton::LogLevel::kError;
+  baton::init_log(options);
   if (arguments.size() == 2 && arguments[0] == "produce") {
     baton::kv::produce(arguments[1]);
   } else if (arguments.size() == 3 && arguments[0] == "consume") {
     baton::kv::consume(arguments[1], arguments[2]);
+  } else if (serves) {
+    return baton::kv::serve({arguments.begin() + 1, arguments.end()});
   }
   return 2;
 }

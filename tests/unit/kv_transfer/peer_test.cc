@@ -1,17 +1,11 @@
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <string>
-#include <vector>
 
 #include "kv_transfer/node.h"
+#include "tests/unit/kv_transfer/child.h"
 #include "tests/unit/kv_transfer/node_fixture.h"
-
-extern char** environ;
 
 namespace baton::kv {
 namespace {
@@ -20,57 +14,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr TransferId kTransfer{1, 2};
-
-// Another process, killed at the latest by the destructor.
-class Child {
- public:
-  explicit Child(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), KV_PEER_PATH);
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    int ends[2];
-    EXPECT_EQ(::pipe(ends), 0);
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    ::posix_spawn_file_actions_addclose(&actions, ends[0]);
-    EXPECT_EQ(::posix_spawn(&pid_, KV_PEER_PATH, &actions, nullptr, argv.data(), environ), 0);
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::close(ends[1]);
-    output_ = ends[0];
-  }
-  ~Child() {
-    kill();
-    ::close(output_);
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-
-  // The next line that starts with what the test waits for; empty: none came in 20 s.
-  std::string line() {
-    std::string text;
-    pollfd readable{output_, POLLIN, 0};
-    while (::poll(&readable, 1, 20000) > 0) {
-      char byte = 0;
-      if (::read(output_, &byte, 1) != 1) break;
-      if (byte == '\n') return text;
-      text += byte;
-    }
-    return {};
-  }
-  void signal(int number) { ::kill(pid_, number); }
-  void kill() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = -1;
-  }
-
- private:
-  pid_t pid_ = -1;
-  int output_ = -1;
-};
 
 class TwoProcesses : public testing::TestWithParam<std::string> {
  protected:
