@@ -85,15 +85,14 @@ void SampleProducer::offer(TransferId transfer) {
   node_->seal(transfer);
 }
 
-void SampleProducer::offer_in_lots(TransferId transfer, int blocks, Duration pace) {
-  node_->open_lease(transfer, static_cast<std::int64_t>(blocks_.size()) * kBlockTokens, 0);
+void SampleProducer::offer(TransferId transfer, const Lots& lots) {
+  node_->open_lease(transfer, std::int64_t{lots.end - lots.first} * kBlockTokens, 0);
   TimePoint next = Clock::now();
-  for (std::span<const BlockDescriptor> left(blocks_); !left.empty();) {
-    next += pace;
+  for (int first = lots.first; first < lots.end; first += lots.lot) {
+    next += lots.pace;
     std::this_thread::sleep_until(next);
-    const auto lot = left.first(std::min(left.size(), static_cast<std::size_t>(blocks)));
-    node_->publish(transfer, {lot.begin(), lot.end()});
-    left = left.subspan(lot.size());
+    const int end = std::min(lots.end, first + lots.lot);
+    node_->publish(transfer, {blocks_.begin() + first, blocks_.begin() + end});
   }
   node_->seal(transfer);
 }

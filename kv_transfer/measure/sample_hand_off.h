@@ -30,9 +30,15 @@ class SampleProducer {
 
   // Opens a lease with all the blocks and seals it; it waits long enough for any reader.
   void offer(TransferId transfer);
-  // The same as prefill does it: `blocks` at a time, one lot every `pace`, and the seal with the
-  // last. Blocks the thread meanwhile.
-  void offer_in_lots(TransferId transfer, int blocks, Duration pace);
+  // Those from `first` on (all of them, if it is 0) up to `end` as prefill does it: `lot` at a
+  // time, each after `pace`, and the seal with the last. Blocks the thread meanwhile.
+  struct Lots {
+    int first = 0;
+    int end = 0;
+    int lot = 1;
+    Duration pace{};
+  };
+  void offer(TransferId transfer, const Lots& lots);
   [[nodiscard]] const std::string& address() const { return node_->address(); }
 
  private:

@@ -1,7 +1,8 @@
 // Seconds of whole hand-offs from another process, over each transport: kv_handoff_bench
 // REPETITIONS BLOCKSxBYTES... fetches a sealed lease, control service and all; kv_handoff_bench
 // REPETITIONS overlap BLOCKSxBYTES LOT PACE_MS follows one whose blocks come LOT at a time, as
-// prefill makes them, and tells what is left to wait for at the end. One line of JSON for each
+// prefill makes them, and tells what is left to wait for at the end,
+// beside what is left of a lease of one LOT after as long a pause. One line of JSON for each
 // transport. The first fetch, which also connects and touches fresh memory, is told apart. Blocks
 // lie in random order on both sides.
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -102,17 +104,36 @@ void measure(const std::string& transport, const BlockShape& shape, int repetiti
   print(transport, shape, seconds);
 }
 
+struct Overlap {
+  int lot = 1;
+  Duration pace{};
+};
+
 void measure_overlap(const std::string& transport, const BlockShape& shape, int repetitions,
-                     int lot, Duration pace) {
-  std::vector<double> exposed;
-  const auto offer = [&](SampleProducer& producer, int i) {
-    producer.offer_in_lots(lease(i), lot, pace);
+                     const Overlap& overlap) {
+  const auto exposed = [&](const char* what,
+                           const std::function<void(SampleProducer&, int)>& offer) {
+    std::vector<double> seconds;
+    for (const ReceiveSummary& one :
+         fetch_all(transport, shape, repetitions, When::kMeanwhile, offer)) {
+      seconds.push_back(to_seconds(one.exposed));
+    }
+    print(transport + ", " + what, shape, seconds);
   };
-  for (const ReceiveSummary& one :
-       fetch_all(transport, shape, repetitions, When::kMeanwhile, offer)) {
-    exposed.push_back(to_seconds(one.exposed));
-  }
-  print(transport + ", exposed", shape, exposed);
+  in_child([&] {
+    exposed("exposed", [&](SampleProducer& producer, int i) {
+      producer.offer(lease(i), {.end = shape.blocks, .lot = overlap.lot, .pace = overlap.pace});
+    });
+  });
+  // Another lot each time, so that the memory is as cold.
+  in_child([&] {
+    exposed("a lot alone", [&](SampleProducer& producer, int i) {
+      const int first = i * overlap.lot % (shape.blocks - overlap.lot + 1);
+      producer.offer(
+          lease(i),
+          {.first = first, .end = first + overlap.lot, .lot = overlap.lot, .pace = overlap.pace});
+    });
+  });
 }
 
 int run(int argc, char** argv) {
@@ -131,14 +152,13 @@ int run(int argc, char** argv) {
       return 2;
     }
     for (const char* transport : kTransports) {
-      in_child([&] {
-        if (overlaps) {
-          measure_overlap(transport, *shape, repetitions, std::atoi(argv[4]),
-                          std::chrono::milliseconds(std::atoi(argv[5])));
-        } else {
-          measure(transport, *shape, repetitions);
-        }
-      });
+      if (overlaps) {
+        measure_overlap(transport, *shape, repetitions,
+                        {.lot = std::clamp(std::atoi(argv[4]), 1, shape->blocks),
+                         .pace = std::chrono::milliseconds(std::atoi(argv[5]))});
+      } else {
+        in_child([&] { measure(transport, *shape, repetitions); });
+      }
     }
   }
   return 0;
