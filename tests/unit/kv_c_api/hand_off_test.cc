@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 
@@ -129,7 +130,7 @@ TEST_F(TwoNodes, AnAbortTellsTheReaderWhy) {
   ASSERT_OK(baton_kv_lease_abort(producer_.get(), transfer_, BATON_KV_UNAVAILABLE, "out of luck"));
   const baton_kv_event event = end();
   EXPECT_EQ(event.status, BATON_KV_UNAVAILABLE);
-  EXPECT_STREQ(event.message, "out of luck");
+  EXPECT_THAT(event.message, testing::StartsWith("out of luck (transfer "));
   EXPECT_NE(event.retryable, 0u);
   const baton_kv_event lease = next_event(producer_.get());
   EXPECT_EQ(lease.kind, BATON_KV_EVENT_LEASE_END);
