@@ -274,13 +274,14 @@ TEST_F(FailingPodsTest, AnAnswerThatIsFollowedByAnotherIsAFailedLeg) {
   BrokenPod broken(router.io, answer + answer);
   d0->move_to(broken.port());
   router.publish();
-  for (int i = 0; i < 4; ++i) {
+  std::size_t calls = 0;
+  for (; calls < 4 || (broken.connections() == 0 && calls < 100); ++calls) {
     const auto call = router.chat(false);
     ASSERT_TRUE(router.finish(*call));
     EXPECT_EQ(call->status, 200U) << call->body;
     EXPECT_EQ(call->body, expected_body("hello"));
   }
-  EXPECT_EQ(d1->requests.size(), 4U);
+  EXPECT_EQ(d1->requests.size(), calls);
   EXPECT_GT(broken.connections(), 0);
   EXPECT_EQ(router.load(*d0).consecutive_errors, broken.connections());
 }
@@ -293,7 +294,7 @@ TEST_F(FailingPodsTest, AStreamThatIsFollowedByAnAnswerIsCountedAgainstThePod) {
                        "HTTP/1.1 200 OK\r\n\r\n");
   d0->move_to(broken.port());
   router.publish();
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 4 || (broken.connections() == 0 && i < 100); ++i) {
     const auto call = router.chat();
     ASSERT_TRUE(router.finish(*call));
     EXPECT_EQ(call->body, events);
