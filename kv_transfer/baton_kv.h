@@ -80,11 +80,12 @@ typedef struct baton_kv_node_options {
   const char* listen;    // host:port for peers; null: 127.0.0.1:0. Port 0: a free one
   uint64_t epoch;        // another one at every start of the process; 0: one is drawn
   uint64_t layout_hash;  // of baton_kv_layout_hash() or baton_kv_shape_hash(); peers' must agree
-  uint64_t slot_bytes;   // required: the largest block, 1 byte to 4 GiB
+  uint64_t slot_bytes;   // required: the largest block, less than 4 GiB
   uint32_t slots;        // required: 1 to 16777216, in memory taken at once
   uint32_t lease_events;          // not 0: BATON_KV_EVENT_LEASE_END comes, and has to be taken
-  const char* transports;         // as "shm,tcp", the preferred first; null: shm,tcp,ucx. There is
-                                  // "cma" too, between processes of one host that trust each other
+  const char* transports;         // as "shm,tcp", the preferred first; null: shm,tcp,ucx. Only
+                                  // where named: "cma" (processes of one host that trust each
+                                  // other) and "nccl" (GPUs)
   const char* require_transport;  // a peer without this one is an error; null: any of the above
   const char* ucx_tls;            // UCX_TLS of transport ucx; null: tcp
   uint32_t lease_ttl_ms;          // how long a sealed lease waits for its reader; 0: 10000
@@ -100,9 +101,10 @@ typedef struct baton_kv_node_options {
   const char* tls_ca;
 } baton_kv_node_options;
 
-// Blocks while it takes the memory. On success *node is the caller's, to be given to
-// baton_kv_node_free(). Errors: INVALID_ARGUMENT, UNAVAILABLE (no memory, port in use),
-// UNSUPPORTED (a struct of a newer header).
+// Blocks while it takes the memory and tries the transports. On success *node is the caller's, to
+// be given to baton_kv_node_free(). Errors: INVALID_ARGUMENT, UNAVAILABLE (no memory, port in use),
+// UNSUPPORTED (a struct of a newer header, or a transport that this machine lacks and that is
+// required or the only one).
 BATON_KV_API baton_kv_status baton_kv_node_start(const baton_kv_node_options* options,
                                                  baton_kv_node** node);
 // Ends every lease and receive and gives the memory back: slots' addresses are void afterwards, and
@@ -484,7 +486,8 @@ typedef struct baton_kv_copy {
 // says that waiting failed too).
 BATON_KV_API baton_kv_status baton_kv_copier_begin(baton_kv_copier* copier,
                                                    const baton_kv_copy* copy, uint64_t* ticket);
-// *is_done becomes 1 when the copy has ended, 0 before.
+// *is_done becomes 1 when the copy has ended, 0 before. Blocks while another thread waits, as
+// hold().
 BATON_KV_API baton_kv_status baton_kv_copier_poll(baton_kv_copier* copier, uint64_t ticket,
                                                   int32_t* is_done);
 // Blocks until it has ended.

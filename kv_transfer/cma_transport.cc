@@ -17,16 +17,14 @@
 
 #include "core/ids.h"
 #include "kv_transfer/arena_format.h"
+#include "kv_transfer/copying_link.h"
 #include "kv_transfer/one_time_tokens.h"
-#include "kv_transfer/piece_queue.h"
 
 namespace baton::kv {
 namespace {
 
 namespace asio = boost::asio;
 
-// Copied in one turn of the kv thread, so that control messages wait at most some 100 µs.
-constexpr std::size_t kTurnBytes = 1 << 20;
 // Of one call, which takes 1,024 places: the mark's, and for each piece its generation's and its
 // own.
 constexpr std::size_t kTurnPieces = 500;
@@ -80,10 +78,10 @@ class RemoteRead {
   std::size_t bytes_ = 0;
 };
 
-class CmaLink final : public Link, public std::enable_shared_from_this<CmaLink> {
+class CmaLink final : public CopyingLink {
  public:
   CmaLink(Loop loop, const Place& owner, const Mark& mark)
-      : loop_(std::move(loop)), owner_(owner), mark_(mark) {}
+      : CopyingLink(std::move(loop), kTurnPieces), owner_(owner), mark_(mark) {}
 
   // Reads the arena's header. Errors: kUnsupported where it is another process, or not to be read.
   Result<void> begin() {
@@ -107,33 +105,8 @@ class CmaLink final : public Link, public std::enable_shared_from_this<CmaLink> 
     return {};
   }
 
-  void fetch(const FetchTerms& terms, std::vector<BlockRead> reads, PieceDone done) override {
-    queue_.add(terms, std::move(reads), std::move(done));
-    take_turn_later();
-  }
-  bool failed() const override { return failed_; }
-  void close() override { failed_ = true; }
-
  private:
-  void take_turn_later() {
-    if (std::exchange(turn_is_due_, true)) return;
-    asio::post(*loop_, [self = shared_from_this()] { self->take_turn(); });
-  }
-
-  void take_turn() {
-    turn_is_due_ = false;
-    const std::vector<Piece> pieces = queue_.take(kTurnPieces, kTurnBytes);
-    if (!queue_.empty()) take_turn_later();
-    if (failed_) {
-      for (const Piece& piece : pieces) {
-        piece.report(std::unexpected(no_longer_there("the link was closed")));
-      }
-      return;
-    }
-    read(pieces);
-  }
-
-  void read(const std::vector<Piece>& pieces) {
+  void copy(std::span<const Piece> pieces) override {
     // Of sliced blocks all is read, since their checksum is of all.
     std::vector<std::vector<std::byte>> whole(pieces.size());
     std::vector<std::uint64_t> before(pieces.size());
@@ -156,7 +129,7 @@ class CmaLink final : public Link, public std::enable_shared_from_this<CmaLink> 
     // The second call begins when the first one's bytes are here, so generations that are still the
     // same were so all the while.
     const bool is_read = first.run(owner_.pid) && second.run(owner_.pid) && found == mark_;
-    if (!is_read) failed_ = true;
+    if (!is_read) fail_from_now_on();
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       pieces[i].report(is_read ? judge(pieces[i], before[i], after[i], whole[i])
                                : std::unexpected(no_longer_there("it is gone")));
@@ -190,13 +163,9 @@ class CmaLink final : public Link, public std::enable_shared_from_this<CmaLink> 
     return {};
   }
 
-  const Loop loop_;
   const Place owner_;
   const Mark mark_;
   ArenaHeader header_{};
-  PieceQueue queue_;
-  bool turn_is_due_ = false;
-  bool failed_ = false;
 };
 
 class CmaTransport final : public Transport {

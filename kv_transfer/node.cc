@@ -1,6 +1,7 @@
 #include "kv_transfer/node.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -44,9 +45,9 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
   }
   if (name == "ucx") return make_ucx_transport(loop, arena, {.host = host, .tls = options.ucx_tls});
   if (name == "nccl") return make_nccl_transport(loop, arena, {.host = host});
-  return fail(
-      ErrorCode::kInvalidArgument, Stage::kConfig,
-      fmt::format("\"{}\" is no KV transport; known are shm, cma, tcp, ucx and nccl", name));
+  return fail(ErrorCode::kInvalidArgument, Stage::kConfig,
+              fmt::format("\"{}\" is no KV transport; known are {}", name,
+                          fmt::join(kTransportNames, ", ")));
 }
 
 }  // namespace

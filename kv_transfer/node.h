@@ -15,6 +15,7 @@
 #include "kv_transfer/control_tls.h"
 #include "kv_transfer/lease.h"
 #include "kv_transfer/slices.h"
+#include "kv_transfer/transport_names.h"
 
 namespace baton::kv {
 
@@ -24,7 +25,8 @@ struct NodeOptions {
   std::uint64_t epoch = 0;        // changes at every start of the process
   std::uint64_t layout_hash = 0;  // KvLayout::hash(); peers of another layout are refused
 
-  std::vector<std::string> transports = {"shm", "tcp", "ucx"};  // allowed, the preferred one first
+  // Allowed, the preferred one first.
+  std::vector<std::string> transports{kDefaultTransports.begin(), kDefaultTransports.end()};
   std::string require_transport;  // if set: a peer that cannot do this one is an error, no fallback
   int tcp_connections = 1;        // to each peer that is read over tcp, 1 to 4
   std::string ucx_tls = "tcp";    // UCX_TLS; must name transports with peer failure detection

@@ -18,14 +18,29 @@ std::span<const std::byte> PublishedBlocks::pin(TransferId transfer, const wire:
   return arena_.bytes(slot).first(wanted.bytes);
 }
 
-std::vector<std::byte> PublishedBlocks::pack(std::span<const std::byte> block,
-                                             const std::vector<Slice>& slices,
-                                             wire::PieceHeader& header) const {
-  if (end_of(slices) > block.size()) return {};
-  std::vector<std::byte> packed(bytes_of(slices));
-  kv::pack(slices, block, packed);
-  header.checksum = checksum_of(slices, packed);
-  return packed;
+void PublishedBlocks::answer(TransferId transfer, const wire::Wanted& wanted, const Slices& slices,
+                             PieceAnswer& into) {
+  into.header.tag = wanted.tag;
+  into.header.index = wanted.index;
+  into.header.generation = wanted.generation;
+  into.body = pin(transfer, wanted);
+  if (!into.body.empty()) into.pinned = wanted;
+  if (slices != nullptr && into.pinned) {
+    if (end_of(*slices) <= into.body.size()) {
+      into.packed.resize(bytes_of(*slices));
+      pack(*slices, into.body, into.packed);
+      into.header.checksum = checksum_of(*slices, into.packed);
+    }
+    let_go(into);
+    into.pinned.reset();
+    into.body = into.packed;
+  }
+  into.header.bytes = static_cast<std::uint32_t>(into.body.size());
+  if (into.body.empty()) into.header.status = wire::PieceStatus::kStale;
+}
+
+void PublishedBlocks::let_go(const PieceAnswer& answer) {
+  if (answer.pinned) arena_.unpin({answer.pinned->slot, answer.pinned->generation});
 }
 
 }  // namespace baton::kv

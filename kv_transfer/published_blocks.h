@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -12,6 +13,14 @@
 #include "kv_transfer/wire.h"
 
 namespace baton::kv {
+
+// What is sent for one piece: its header, and the body that it speaks of (none of a stale one).
+struct PieceAnswer {
+  wire::PieceHeader header;
+  std::span<const std::byte> body;       // of the arena, where it is pinned, or of `packed`
+  std::vector<std::byte> packed{};       // where slices are wanted
+  std::optional<wire::Wanted> pinned{};  // to be unpinned when the body has been read
+};
 
 // Which blocks readers may have: those of the leases that are open, as they were published. Owned
 // by the owner's half of a transport, used on the kv thread only.
@@ -24,17 +33,17 @@ class PublishedBlocks {
 
   [[nodiscard]] std::size_t open_leases() const { return leases_.size(); }
 
-  // The bytes of a block that was asked for, with one pin that is now the caller's; empty: it may
-  // not, or no longer, be read.
-  [[nodiscard]] std::span<const std::byte> pin(TransferId transfer, const wire::Wanted& wanted);
-  // What is sent of a pinned block where slices are wanted of it, copied; its checksum goes into
-  // `header`. Empty: the block does not have them.
-  [[nodiscard]] std::vector<std::byte> pack(std::span<const std::byte> block,
-                                            const std::vector<Slice>& slices,
-                                            wire::PieceHeader& header) const;
-  void unpin(const wire::Wanted& wanted) { arena_.unpin({wanted.slot, wanted.generation}); }
+  // The answer to a question; it may be that the block may not, or no longer, be read. Slices are
+  // copied, since small chunks cost less so than one by one. Must not be moved while its body is
+  // used.
+  void answer(TransferId transfer, const wire::Wanted& wanted, const Slices& slices,
+              PieceAnswer& into);
+  // The body has been read.
+  void let_go(const PieceAnswer& answer);
 
  private:
+  [[nodiscard]] std::span<const std::byte> pin(TransferId transfer, const wire::Wanted& wanted);
+
   BlockArena& arena_;
   std::unordered_map<TransferId, std::vector<BlockDescriptor>> leases_;
 };

@@ -19,8 +19,8 @@
 #include "core/log.h"
 #include "kv_transfer/acceptor.h"
 #include "kv_transfer/arena_view.h"
+#include "kv_transfer/copying_link.h"
 #include "kv_transfer/one_time_tokens.h"
-#include "kv_transfer/piece_queue.h"
 
 namespace baton::kv {
 namespace {
@@ -30,9 +30,6 @@ using boost::system::error_code;
 using Socket = asio::local::stream_protocol::socket;
 
 constexpr std::size_t kMaxGuests = 64;
-// Copied in one turn of the kv thread, so that control messages wait at most some 100 µs.
-constexpr std::size_t kTurnBytes = 1 << 20;
-constexpr std::size_t kTurnPieces = 64;  // of one transfer
 
 bool runs_as_us(int socket) {
   ucred peer{};
@@ -86,49 +83,26 @@ asio::local::stream_protocol::endpoint abstract(const std::string& name) {
   return {std::string(1, '\0') + name};
 }
 
-class ShmLink final : public Link, public std::enable_shared_from_this<ShmLink> {
+constexpr std::size_t kTurnPieces = 64;  // after which a link may be found closed
+
+class ShmLink final : public CopyingLink {
  public:
   ShmLink(Loop loop, std::unique_ptr<ArenaView> view)
-      : loop_(std::move(loop)), view_(std::move(view)) {}
-
-  void fetch(const FetchTerms& terms, std::vector<BlockRead> reads, PieceDone done) override {
-    queue_.add(terms, std::move(reads), std::move(done));
-    take_turn_later();
-  }
-  bool failed() const override { return closed_; }
-  void close() override { closed_ = true; }
+      : CopyingLink(std::move(loop), kTurnPieces), view_(std::move(view)) {}
 
  private:
-  void take_turn_later() {
-    if (std::exchange(turn_is_due_, true)) return;
-    asio::post(*loop_, [self = shared_from_this()] { self->take_turn(); });
-  }
-
-  void take_turn() {
-    turn_is_due_ = false;
-    for (std::size_t copied = 0; !queue_.empty() && copied < kTurnBytes;) {
-      for (const Piece& piece : queue_.take(kTurnPieces, kTurnBytes - copied)) {
-        copied += piece.read->into.size();
-        piece.report(read(piece));
-      }
-    }
-    if (!queue_.empty()) take_turn_later();
+  void copy(std::span<const Piece> pieces) override {
+    for (const Piece& piece : pieces) piece.report(read(piece));
   }
 
   Result<void> read(const Piece& piece) const {
-    if (closed_) {
-      return fail(ErrorCode::kUnavailable, Stage::kHandoff, "shm: the link was closed", true);
-    }
+    if (failed()) return closed();
     if (piece.slices() != nullptr) return view_->read(*piece.read, *piece.slices());
     auto result = view_->read(piece.read->remote.slot, piece.read->into);
     return result ? verify(piece, 0) : result;
   }
 
-  const Loop loop_;
   const std::unique_ptr<ArenaView> view_;
-  PieceQueue queue_;
-  bool turn_is_due_ = false;
-  bool closed_ = false;
 };
 
 // One reader's way to the owner's memfd: connect, show the token, take the descriptor. Keeps itself

@@ -62,20 +62,16 @@ std::size_t TcpConnection::room() const {
 }
 
 void TcpConnection::ask(std::vector<Piece> pieces) {
-  const FetchOrder& order = *pieces.front().order;
-  const std::span<const Slice> slices =
-      order.terms.slices == nullptr ? std::span<const Slice>{} : *order.terms.slices;
-  const wire::FetchHeader header{.count = static_cast<std::uint32_t>(pieces.size()),
-                                 .slices = static_cast<std::uint32_t>(slices.size()),
-                                 .transfer_high = order.terms.transfer.high(),
-                                 .transfer_low = order.terms.transfer.low()};
-  wire::append(output_, header);
+  const FetchTerms terms = pieces.front().order->terms;
+  wire::append(output_, wire::fetch_header(terms, pieces.size()));
   for (Piece& piece : pieces) {
     wire::append(output_, wire::wanted(*piece.read, ++last_tag_));
     outstanding_bytes_ += piece.read->into.size();
     asked_.push_back({.piece = std::move(piece), .tag = last_tag_});
   }
-  wire::append(output_, std::as_bytes(slices));
+  if (terms.slices != nullptr) {
+    wire::append(output_, std::as_bytes(std::span(*terms.slices)));
+  }
   send_some();
 }
 

@@ -80,13 +80,8 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
     wire::Wanted wanted;
     Slices slices;
   };
-  struct Answer {
-    wire::PieceHeader header;
-    std::span<const std::byte> body;  // of the arena, where it is pinned, or of packed
-    std::vector<std::byte> packed{};
-    wire::Wanted wanted{};
+  struct Answer : PieceAnswer {
     std::size_t sent = 0;  // of header and body
-    [[nodiscard]] bool is_pinned() const { return !body.empty() && packed.empty(); }
     [[nodiscard]] std::size_t left() const { return sizeof(header) + body.size() - sent; }
   };
 
@@ -193,23 +188,9 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
       const Request request = std::move(queue_.front());
       queue_.pop_front();
       Answer& answer = answers_.emplace_back();
-      answer.wanted = request.wanted;
-      answer.header.tag = request.wanted.tag;
-      answer.header.index = request.wanted.index;
-      answer.header.generation = request.wanted.generation;
-      answer.body = owner_.blocks_.pin(request.transfer, request.wanted);
-      if (request.slices != nullptr && !answer.body.empty()) pack(answer, *request.slices);
-      answer.header.bytes = static_cast<std::uint32_t>(answer.body.size());
-      if (answer.body.empty()) answer.header.status = wire::PieceStatus::kStale;
+      owner_.blocks_.answer(request.transfer, request.wanted, request.slices, answer);
+      packed_bytes_ += answer.packed.size();
     }
-  }
-
-  // Small chunks cost less copied than one by one.
-  void pack(Answer& answer, const std::vector<Slice>& slices) {
-    answer.packed = owner_.blocks_.pack(answer.body, slices, answer.header);
-    owner_.blocks_.unpin(answer.wanted);
-    answer.body = answer.packed;
-    packed_bytes_ += answer.packed.size();
   }
 
   ssize_t send_some() {
@@ -241,7 +222,7 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
   }
 
   void let_go(const Answer& answer) {
-    if (answer.is_pinned()) owner_.blocks_.unpin(answer.wanted);
+    owner_.blocks_.let_go(answer);
     packed_bytes_ -= answer.packed.size();
   }
 

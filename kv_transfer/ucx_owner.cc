@@ -48,9 +48,7 @@ struct UcxOwner::Guest {
 struct UcxOwner::Answer {
   UcxOwner* owner = nullptr;
   std::shared_ptr<Guest> guest;
-  wire::PieceHeader header;
-  wire::Wanted pinned;  // generation 0: none
-  std::vector<std::byte> packed{};
+  PieceAnswer piece{};
 };
 
 UcxOwner::UcxOwner(Loop loop, UcxWorker& worker, BlockArena& arena)
@@ -170,9 +168,9 @@ void UcxOwner::greet(const std::shared_ptr<Guest>& guest, std::span<const std::b
     return;
   }
   guest->admitted = true;
-  auto* greeting = new Answer{.owner = this, .guest = guest, .header = {}, .pinned = {}};
-  greeting->header.status = wire::PieceStatus::kWelcome;
-  send(greeting, {});
+  auto* greeting = new Answer{.owner = this, .guest = guest};
+  greeting->piece.header.status = wire::PieceStatus::kWelcome;
+  send(greeting);
 }
 
 void UcxOwner::serve(const std::shared_ptr<Guest>& guest) {
@@ -184,27 +182,13 @@ void UcxOwner::serve(const std::shared_ptr<Guest>& guest) {
 }
 
 void UcxOwner::answer(const std::shared_ptr<Guest>& guest, const Request& request) {
-  auto* answer = new Answer{.owner = this, .guest = guest, .header = {}, .pinned = {}};
-  answer->header.tag = request.wanted.tag;
-  answer->header.index = request.wanted.index;
-  answer->header.generation = request.wanted.generation;
-  const auto bytes = blocks_.pin(request.transfer, request.wanted);
-  if (bytes.empty()) {
-    answer->header.status = wire::PieceStatus::kStale;
-    send(answer, {});
-    return;
-  }
-  answer->pinned = request.wanted;
-  std::span<const std::byte> body = bytes;
-  if (request.slices != nullptr) {
-    body = answer->packed = blocks_.pack(bytes, *request.slices, answer->header);
-    if (body.empty()) answer->header.status = wire::PieceStatus::kStale;
-  }
-  answer->header.bytes = static_cast<std::uint32_t>(body.size());
-  send(answer, body);
+  auto* answer = new Answer{.owner = this, .guest = guest};
+  blocks_.answer(request.transfer, request.wanted, request.slices, answer->piece);
+  send(answer);
 }
 
-void UcxOwner::send(Answer* answer, std::span<const std::byte> body) {
+void UcxOwner::send(Answer* answer) {
+  const auto body = answer->piece.body;
   ++under_way_;
   if (answer->guest->outstanding++ == 0) answer->guest->took = Clock::now();
   watch();
@@ -215,8 +199,8 @@ void UcxOwner::send(Answer* answer, std::span<const std::byte> body) {
   param.flags = UCP_AM_SEND_FLAG_REPLY | (body.empty() ? 0u : UCP_AM_SEND_FLAG_RNDV);
   param.cb.send = &UcxOwner::on_sent;
   param.user_data = answer;
-  void* request = ucp_am_send_nbx(answer->guest->endpoint, kUcxPieceMessage, &answer->header,
-                                  sizeof(answer->header), body.data(), body.size(), &param);
+  void* request = ucp_am_send_nbx(answer->guest->endpoint, kUcxPieceMessage, &answer->piece.header,
+                                  sizeof(answer->piece.header), body.data(), body.size(), &param);
   if (!UCS_PTR_IS_PTR(request)) sent(answer);
   worker_.kick();
 }
@@ -231,7 +215,7 @@ void UcxOwner::on_sent(void* request, ucs_status_t, void* answer) {
 }
 
 void UcxOwner::sent(Answer* answer) {
-  if (answer->pinned.generation != 0) blocks_.unpin(answer->pinned);
+  blocks_.let_go(answer->piece);
   --answer->guest->outstanding;
   answer->guest->took = Clock::now();
   --under_way_;

@@ -62,7 +62,7 @@ class UcxOwner {
   void answer(const std::shared_ptr<Guest>& guest, const Request& request);
   // Drops a reader whose greeting has no valid token.
   void greet(const std::shared_ptr<Guest>& guest, std::span<const std::byte> token);
-  void send(Answer* answer, std::span<const std::byte> body);
+  void send(Answer* answer);
   void sent(Answer* answer);
   // Drops readers that take none of what they asked for, as long as somebody is owed something.
   void watch();

@@ -130,17 +130,14 @@ void UcxLink::ask() {
     const std::size_t room = kUcxMaxOutstanding - asked_.size();
     if (room == 0 || (room < kBatch && queue_.size() > room)) return;
     std::vector<Piece> pieces = queue_.take(room, kTurnBytes);
-    const FetchTerms& terms = pieces.front().order->terms;
+    const FetchTerms terms = pieces.front().order->terms;
     auto question = std::make_unique<Question>(shared_from_this());
-    question->header.count = static_cast<std::uint32_t>(pieces.size());
-    question->header.transfer_high = terms.transfer.high();
-    question->header.transfer_low = terms.transfer.low();
+    question->header = wire::fetch_header(terms, pieces.size());
     for (Piece& piece : pieces) {
       wire::append(question->body, wire::wanted(*piece.read, ++last_tag_));
       asked_.emplace(last_tag_, Asked{.piece = std::move(piece)});
     }
     if (terms.slices != nullptr) {
-      question->header.slices = static_cast<std::uint32_t>(terms.slices->size());
       wire::append(question->body, std::as_bytes(std::span(*terms.slices)));
     }
     send(std::move(question));

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/utf8.h"
 #include "kv_transfer/wire_proto.h"
 
 namespace baton::kv::wire {
@@ -25,13 +26,13 @@ ErrorCode code_from_name(std::string_view name) {
 }
 
 Error decode(const v1::Failure& message) {
-  return {code_from_name(message.code()), Stage::kHandoff, message.message().substr(0, kMaxText),
-          message.retryable()};
+  return {code_from_name(message.code()), Stage::kHandoff,
+          well_formed_utf8(message.message(), kMaxText), message.retryable()};
 }
 
 void encode(const Error& error, v1::Failure& message) {
   message.set_code(std::string(name_of(error.code)));
-  message.set_message(error.message.substr(0, kMaxText));
+  message.set_message(well_formed_utf8(error.message, kMaxText));
   message.set_retryable(error.retryable);
 }
 
@@ -285,6 +286,13 @@ Error other_protocol(std::uint32_t theirs, std::string_view us) {
           fmt::format("the peer speaks KV protocol {}, {} speaks {}: run releases of Baton that "
                       "speak the same one in both pools",
                       theirs, us, kProtocol)};
+}
+
+FetchHeader fetch_header(const FetchTerms& terms, std::size_t count) {
+  return {.count = static_cast<std::uint32_t>(count),
+          .slices = static_cast<std::uint32_t>(terms.slices == nullptr ? 0 : terms.slices->size()),
+          .transfer_high = terms.transfer.high(),
+          .transfer_low = terms.transfer.low()};
 }
 
 Wanted wanted(const BlockRead& read, std::uint64_t tag) {

@@ -112,6 +112,8 @@ struct PieceHeader {
 };
 static_assert(sizeof(Wanted) == 32 && sizeof(FetchHeader) == 32 && sizeof(PieceHeader) == 40);
 
+// Of a question for `count` blocks.
+[[nodiscard]] FetchHeader fetch_header(const FetchTerms& terms, std::size_t count);
 [[nodiscard]] Wanted wanted(const BlockRead& read, std::uint64_t tag);
 void append(std::vector<std::byte>& message, std::span<const std::byte> bytes);
 template <class Frame>

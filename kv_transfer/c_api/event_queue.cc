@@ -10,15 +10,15 @@
 #include <string_view>
 #include <utility>
 
+#include "core/utf8.h"
 #include "kv_transfer/c_api/block.h"
 
 namespace baton::kv::c_api {
 namespace {
 
 void copy_text(std::string_view text, std::span<char> into) {
-  const std::size_t size = std::min(text.size(), into.size() - 1);
-  std::copy_n(text.begin(), size, into.begin());
-  into[size] = '\0';
+  const std::string fitting = well_formed_utf8(text, into.size() - 1);
+  *std::ranges::copy(fitting, into.begin()).out = '\0';
 }
 
 }  // namespace
@@ -36,7 +36,7 @@ baton_kv_event Event::to_c() const {
   event.blocks = static_cast<std::uint32_t>(summary.blocks);
   event.held_blocks = static_cast<std::uint32_t>(summary.held_blocks);
   event.seconds = to_seconds(summary.total);
-  event.exposed_seconds = exposed_seconds;
+  event.exposed_seconds = to_seconds(summary.exposed);
   event.prompt_tokens = summary.prompt_tokens;
   event.cached_tokens = summary.cached_tokens;
   event.slots = slots;

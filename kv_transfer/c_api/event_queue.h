@@ -25,7 +25,6 @@ struct Event {
   TransferId transfer{};
   BlockDescriptor block{};
   ReceiveSummary summary{};
-  double exposed_seconds = 0;
   std::uint32_t slots = 0;
   bool retryable = false;
   std::string message{};

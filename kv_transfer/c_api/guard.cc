@@ -40,7 +40,11 @@ ErrorCode code_of(baton_kv_status status) {
 }
 
 baton_kv_status remember(baton_kv_status status, std::string_view message) noexcept {
-  const std::size_t size = std::min(message.size(), t_last_error.size() - 1);
+  std::size_t size = std::min(message.size(), t_last_error.size() - 1);
+  const auto is_cut = [&] {  // within a character
+    return size < message.size() && (static_cast<unsigned char>(message[size]) & 0xC0) == 0x80;
+  };
+  while (size > 0 && is_cut()) --size;
   std::copy_n(message.begin(), size, t_last_error.begin());
   t_last_error[size] = '\0';
   return status;

@@ -10,12 +10,13 @@
 #include "kv_transfer/c_api/block.h"
 #include "kv_transfer/c_api/handle.h"
 #include "kv_transfer/c_api/names.h"
+#include "kv_transfer/wire.h"
 
 namespace baton::kv::c_api {
 namespace {
 
 constexpr std::uint32_t kDefaultTimeoutMs = 30'000;
-constexpr std::size_t kMostBlocks = 65536;  // of a lease, as LeaseTable has it
+constexpr std::size_t kMostBlocks = wire::kMaxBlocksPerLease;
 
 Outcome<void> check_transfer(const baton_kv_transfer_id& id) {
   if (id.high != 0 || id.low != 0) return {};
@@ -30,7 +31,7 @@ Outcome<void> check_extent(const BlockArena& arena, std::uint32_t bytes, std::in
                     "most all of it",
                     bytes, arena.slot_bytes().count()));
   }
-  if (first_token >= 0 && token_count >= 1 && first_token <= (std::int64_t{1} << 40)) return {};
+  if (first_token >= 0 && token_count >= 1 && first_token <= wire::kMaxTokens) return {};
   return wrong(
       fmt::format("a block of {} tokens from token {} on cannot be: give the position of "
                   "its first token, from 0 on, and at least 1 token",
@@ -80,7 +81,6 @@ class EventReceiver final : public Receiver {
     Event event = of_kind(BATON_KV_EVENT_RECEIVE_END);
     if (result) {
       event.summary = *result;
-      event.exposed_seconds = to_seconds(Clock::now() - result->sealed_at);
     } else {
       event.status = status_of(result.error().code);
       event.message = result.error().message;
@@ -197,10 +197,12 @@ baton_kv_status baton_kv_describe_block(baton_kv_node* node, baton_kv_slot slot,
                                         baton_kv_block* block) {
   return with_node(node, [&](baton_kv_node& handle, Node& running) -> Outcome<void> {
     if (block == nullptr) return null("block");
-    const BlockArena& arena = running.arena();
+    BlockArena& arena = running.arena();
     if (auto good = check_extent(arena, bytes, first_token, token_count); !good) return good;
-    if (auto good = handle.book.check(slot_of(slot)); !good) return good;
+    // Pinned, so that it stays this block while it is read.
+    if (auto pinned = handle.book.pin(arena, slot_of(slot)); !pinned) return pinned;
     const std::uint64_t checksum = checksum_of(arena.bytes(slot_of(slot)).first(bytes));
+    if (auto unpinned = handle.book.unpin(arena, slot_of(slot)); !unpinned) return unpinned;
     *block = block_to_c({.first_token = first_token,
                          .token_count = token_count,
                          .slot = slot_of(slot),
@@ -219,6 +221,10 @@ baton_kv_status baton_kv_lease_open(baton_kv_node* node, baton_kv_transfer_id tr
           const auto given = read(options, "baton_kv_lease_options");
           if (!given) return std::unexpected(given.error());
           terms = *given;
+        }
+        if (terms.prompt_tokens > wire::kMaxTokens) {
+          return wrong(fmt::format("baton_kv_lease_options: {} prompt tokens; there can be {}",
+                                   terms.prompt_tokens, wire::kMaxTokens));
         }
         if (terms.cached_tokens < 0 || terms.cached_tokens > terms.prompt_tokens) {
           return wrong(

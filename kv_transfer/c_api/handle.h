@@ -62,6 +62,7 @@ struct baton_kv_node {
   baton::kv::c_api::Receives receives;
   const std::uint64_t epoch;
   std::string address;
+  std::mutex stopping;
   std::shared_mutex mutex;
   std::unique_ptr<baton::kv::Node> node;
 };

@@ -11,12 +11,13 @@
 #include "core/log.h"
 #include "kv_transfer/c_api/handle.h"
 #include "kv_transfer/c_api/names.h"
+#include "kv_transfer/tcp_link.h"
 
 namespace baton::kv::c_api {
 namespace {
 
 constexpr std::uint32_t kMostSlots = 1U << 24;
-constexpr std::uint32_t kMostConnections = 4;
+constexpr std::uint32_t kMostConnections = TcpLink::kMaxConnections;
 
 // The log is the process's, and set up once.
 class ProcessLog {
@@ -66,7 +67,7 @@ Outcome<std::vector<std::string>> transports_of(const char* text) {
     std::string_view name = rest.substr(0, comma);
     rest = more ? rest.substr(comma + 1) : std::string_view();
     name.remove_prefix(std::min(name.find_first_not_of(' '), name.size()));
-    name = name.substr(0, name.find(' '));
+    name = name.substr(0, name.find_last_not_of(' ') + 1);
     if (name.empty() || std::ranges::find(names, name) != names.end()) {
       return wrong(
           fmt::format("baton_kv_node_options.transports \"{}\" is no list of transports: "
@@ -172,6 +173,7 @@ Outcome<void> start(const baton_kv_node_options& given, baton_kv_node** node) {
 }
 
 void stop(baton_kv_node& handle) {
+  const std::lock_guard once(handle.stopping);  // a second one waits for the first
   std::unique_ptr<Node> ending;
   {
     std::unique_lock lock(handle.mutex);

@@ -29,19 +29,9 @@ Result<std::unique_ptr<Node>> start_node(const SampleSide& side, const BlockShap
   return Node::start(std::move(options), std::move(*arena));
 }
 
-void fill(std::span<std::byte> bytes, std::mt19937_64& rng) {
-  for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::uint64_t)) {
-    const std::uint64_t word = rng();
-    std::memcpy(bytes.data() + at, &word, std::min(sizeof word, bytes.size() - at));
-  }
-}
-
 // The slots that this arena gives out from now on come in random order.
 void shuffle_slots(BlockArena& arena) {
-  std::vector<SlotRef> slots;
-  while (const auto slot = arena.allocate()) slots.push_back(*slot);
-  std::ranges::shuffle(slots, std::mt19937(2));
-  for (const SlotRef slot : slots) arena.free(slot);
+  for (const SlotRef slot : slots_in_random_order(arena, 2)) arena.free(slot);
 }
 
 class Sink final : public Receiver {
@@ -61,6 +51,26 @@ class Sink final : public Receiver {
 
 }  // namespace
 
+std::vector<SlotRef> slots_in_random_order(BlockArena& arena, unsigned seed) {
+  std::vector<SlotRef> slots;
+  while (const auto slot = arena.allocate()) slots.push_back(*slot);
+  std::ranges::shuffle(slots, std::mt19937(seed));
+  return slots;
+}
+
+BlockDescriptor sample_block(BlockArena& arena, SlotRef slot, std::mt19937_64& rng) {
+  const auto bytes = arena.bytes(slot);
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::uint64_t)) {
+    const std::uint64_t word = rng();
+    std::memcpy(bytes.data() + at, &word, std::min(sizeof word, bytes.size() - at));
+  }
+  return {.first_token = 0,
+          .token_count = kBlockTokens,
+          .slot = slot,
+          .bytes = static_cast<std::uint32_t>(bytes.size()),
+          .checksum = checksum_of(bytes)};
+}
+
 Result<SampleProducer> SampleProducer::start(const SampleSide& side, const BlockShape& shape) {
   auto node = start_node(side, shape);
   if (!node) return std::unexpected(node.error());
@@ -68,13 +78,8 @@ Result<SampleProducer> SampleProducer::start(const SampleSide& side, const Block
   std::mt19937_64 rng(1);
   std::vector<BlockDescriptor> blocks;
   while (const auto slot = (*node)->arena().allocate()) {
-    const auto bytes = (*node)->arena().bytes(*slot);
-    fill(bytes, rng);
-    blocks.push_back({.first_token = static_cast<std::int64_t>(blocks.size()) * kBlockTokens,
-                      .token_count = kBlockTokens,
-                      .slot = *slot,
-                      .bytes = shape.bytes,
-                      .checksum = checksum_of(bytes)});
+    blocks.push_back(sample_block((*node)->arena(), *slot, rng));
+    blocks.back().first_token = static_cast<std::int64_t>(blocks.size() - 1) * kBlockTokens;
   }
   return SampleProducer(std::move(*node), std::move(blocks));
 }

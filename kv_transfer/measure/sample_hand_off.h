@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,11 @@ namespace baton::kv {
 
 // Both sides of a hand-off that is made only to be measured: blocks of random bytes, which lie in
 // random order on either side. Owned by a benchmark's process; on one thread.
+
+// All free slots of an arena, now the caller's.
+[[nodiscard]] std::vector<SlotRef> slots_in_random_order(BlockArena& arena, unsigned seed);
+// A slot filled with random bytes, as a block of 64 tokens from the first one on.
+[[nodiscard]] BlockDescriptor sample_block(BlockArena& arena, SlotRef slot, std::mt19937_64& rng);
 
 // Where a side is and what it may use. The engine and the layout are the same for all of them.
 struct SampleSide {

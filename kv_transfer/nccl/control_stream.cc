@@ -1,13 +1,11 @@
 #include "kv_transfer/nccl/control_stream.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 #include <utility>
+
+#include "kv_transfer/tcp_loss.h"
 
 namespace baton::kv {
 
@@ -15,29 +13,11 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
 
-namespace {
-
-// A host that vanished is found after some 20 s, whether or not there is something to say to it.
-void watch(tcp::socket& socket) {
-  constexpr int kIdle_s = 10;
-  constexpr int kBetween_s = 5;
-  constexpr int kCount = 2;
-  constexpr int kUnanswered_ms = 10'000;
-  error_code ignored;
-  socket.set_option(tcp::no_delay(true), ignored);
-  socket.set_option(asio::socket_base::keep_alive(true), ignored);
-  const int fd = socket.native_handle();
-  (void)::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &kIdle_s, sizeof kIdle_s);
-  (void)::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &kBetween_s, sizeof kBetween_s);
-  (void)::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &kCount, sizeof kCount);
-  (void)::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnanswered_ms, sizeof kUnanswered_ms);
-}
-
-}  // namespace
-
 ControlStream::ControlStream(tcp::socket socket, OnEnd on_end)
     : socket_(std::move(socket)), on_end_(std::move(on_end)) {
-  watch(socket_);
+  error_code ignored;
+  socket_.set_option(tcp::no_delay(true), ignored);
+  notice_loss(socket_.native_handle());
 }
 
 void ControlStream::read(std::span<std::byte> into, Then then) {

@@ -61,7 +61,9 @@ void NcclLink::begin(const TransportOffer& offer, TimePoint deadline, Transport:
   resolver_.async_resolve(to.host, to.port,
                           [self = shared_from_this(), token = offer.token](
                               error_code error, const tcp::resolver::results_type& found) {
-                            if (error) return self->give_up(lost(error.message()));
+                            if (error || self->failed()) {
+                              return self->give_up(lost(error.message()));
+                            }
                             asio::async_connect(
                                 self->socket_, found,
                                 [self, token](error_code failure, const tcp::endpoint&) {
@@ -130,12 +132,8 @@ void NcclLink::ask() {
   while (!failed() && !queue_.empty() && room() > 0) {
     std::vector<Piece> pieces = queue_.take(room(), kTurnBytes);
     const FetchTerms& terms = pieces.front().order->terms;
-    wire::FetchHeader header{.count = static_cast<std::uint32_t>(pieces.size()),
-                             .transfer_high = terms.transfer.high(),
-                             .transfer_low = terms.transfer.low()};
-    if (terms.slices != nullptr) header.slices = static_cast<std::uint32_t>(terms.slices->size());
     std::vector<std::byte> message;
-    wire::append(message, header);
+    wire::append(message, wire::fetch_header(terms, pieces.size()));
     for (const Piece& piece : pieces) wire::append(message, wire::wanted(*piece.read, ++last_tag_));
     if (terms.slices != nullptr) wire::append(message, std::as_bytes(std::span(*terms.slices)));
     std::uint64_t tag = last_tag_ - pieces.size();

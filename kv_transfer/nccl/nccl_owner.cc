@@ -73,11 +73,7 @@ class NcclGuest final : public std::enable_shared_from_this<NcclGuest> {
     wire::Wanted wanted;
     Slices slices;
   };
-  // What the bodies of a pack need as long as they are read.
-  struct Kept {
-    std::vector<wire::Wanted> pinned;
-    std::vector<std::vector<std::byte>> packed;  // slices
-  };
+  using Answers = std::deque<PieceAnswer>;  // which does not move them
 
   void admit() {
     if (!owner_.tokens_.redeem({token_.data(), token_.size()}, Clock::now())) {
@@ -135,50 +131,31 @@ class NcclGuest final : public std::enable_shared_from_this<NcclGuest> {
   void send_pack() {
     const auto count = std::min(queue_.size(), wire::kMaxWanted);
     wire::PackHeader pack{.count = static_cast<std::uint32_t>(count)};
-    std::vector<wire::PieceHeader> headers;
     std::vector<std::span<const std::byte>> bodies;
-    Kept kept;
-    for (; headers.size() < count; queue_.pop_front()) {
-      auto& header = headers.emplace_back();
-      const auto body = answer(queue_.front(), header, kept);
-      if (body.empty()) continue;
-      pack.bytes += body.size();
-      bodies.push_back(body);
+    const auto answers = std::make_shared<Answers>();
+    for (; answers->size() < count; queue_.pop_front()) {
+      const Request& request = queue_.front();
+      PieceAnswer& answer = answers->emplace_back();
+      owner_.blocks_.answer(request.transfer, request.wanted, request.slices, answer);
+      if (answer.body.empty()) continue;
+      pack.bytes += answer.body.size();
+      bodies.push_back(answer.body);
     }
-    announce(pack, headers);
-    if (bodies.empty()) return unpin(kept);
+    announce(pack, *answers);
+    if (bodies.empty()) return;
     ++under_way_;
     channel_->send(std::move(bodies),
-                   [self = shared_from_this(), kept = std::move(kept)](const Result<void>& result) {
-                     self->unpin(kept);
+                   [self = shared_from_this(), answers](const Result<void>& result) {
+                     for (const PieceAnswer& one : *answers) self->owner_.blocks_.let_go(one);
                      if (!result) return self->close(result.error().message);
                      self->part_done();
                    });
   }
 
-  // What is sent of the block; nothing: it is stale.
-  std::span<const std::byte> answer(const Request& request, wire::PieceHeader& header, Kept& kept) {
-    header.tag = request.wanted.tag;
-    header.generation = request.wanted.generation;
-    header.index = request.wanted.index;
-    auto body = owner_.blocks_.pin(request.transfer, request.wanted);
-    if (!body.empty()) kept.pinned.push_back(request.wanted);
-    if (!body.empty() && request.slices != nullptr) {
-      body = kept.packed.emplace_back(owner_.blocks_.pack(body, *request.slices, header));
-    }
-    if (body.empty()) header.status = wire::PieceStatus::kStale;
-    header.bytes = static_cast<std::uint32_t>(body.size());
-    return body;
-  }
-
-  void unpin(const Kept& kept) {
-    for (const wire::Wanted& wanted : kept.pinned) owner_.blocks_.unpin(wanted);
-  }
-
-  void announce(const wire::PackHeader& pack, const std::vector<wire::PieceHeader>& headers) {
+  void announce(const wire::PackHeader& pack, const Answers& answers) {
     std::vector<std::byte> message;
     wire::append(message, pack);
-    for (const wire::PieceHeader& header : headers) wire::append(message, header);
+    for (const PieceAnswer& answer : answers) wire::append(message, answer.header);
     ++under_way_;  // a reader that does not take what it is told is not told more
     control_->write(std::move(message), [self = shared_from_this()] { self->part_done(); });
   }

@@ -45,7 +45,8 @@ void NcclStaging::release(Duration limit) {
   while (driver_.query_stream(stream_) == cuda::kNotReady) {
     if (Clock::now() > deadline) {
       log(LogLevel::kError, "staging of an nccl communicator lost",
-          {{"bytes", 2 * kNcclChunkBytes}, {"reason", "the GPU still uses it after the abort"}});
+          {{"bytes", 2 * halves_.size() * kNcclChunkBytes},
+           {"reason", "the GPU still uses it after the abort"}});
       return;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

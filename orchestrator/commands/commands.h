@@ -1,6 +1,8 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
 
 namespace baton::orchestrator {
 
@@ -16,5 +18,8 @@ void add_make_model_command(CLI::App& app, int& exit_code);
 void add_check_command(CLI::App& app, int& exit_code);
 void add_bench_command(CLI::App& app, int& exit_code);
 void add_kv_perf_command(CLI::App& app, int& exit_code);
+
+// What --transport of `pod` and `up` may be: auto, or one that is demanded.
+[[nodiscard]] std::vector<std::string> transport_choices();
 
 }  // namespace baton::orchestrator

@@ -15,6 +15,7 @@
 
 #include "core/log.h"
 #include "kv_transfer/address.h"
+#include "kv_transfer/transport_names.h"
 #include "orchestrator/bench/report/live_view.h"
 #include "orchestrator/commands/commands.h"
 #include "orchestrator/kv_perf/measure.h"
@@ -31,8 +32,6 @@ constexpr int kFailed = 1;
 constexpr int kBadInput = 2;
 constexpr auto kStartLimit = std::chrono::seconds(20);
 
-const std::vector<std::string> kTransports = {"shm", "cma", "tcp", "ucx", "nccl"};
-const std::vector<std::string> kDefaultTransports = {"shm", "tcp", "ucx"};
 const std::vector<std::string> kDefaultShapes = {"1x8", "64x16384", "1024x65536"};
 
 struct KvPerfFlags {
@@ -193,7 +192,10 @@ int run_measurement(const KvPerfFlags& flags) {
   auto shapes = shapes_of(flags);
   if (!shapes) return complain(shapes.error());
   plan.shapes = std::move(*shapes);
-  plan.transports = flags.transports.empty() ? kDefaultTransports : flags.transports;
+  plan.transports = flags.transports;
+  if (plan.transports.empty()) {
+    plan.transports.assign(kv::kDefaultTransports.begin(), kv::kDefaultTransports.end());
+  }
   plan.repetitions = flags.repetitions;
   plan.server = flags.server;
   const bool local = flags.server.empty();
@@ -277,11 +279,12 @@ void add_kv_perf_command(CLI::App& app, int& exit_code) {
           ->type_name("HOST:PORT");
   add_shape_options(*command, *flags);
   command
-      ->add_option(
-          "--transport", flags->transports,
-          "shm, cma, tcp or ucx; repeatable. Default: those of shm, tcp and ucx that the two sides "
-          "can use")
-      ->check(CLI::IsMember(kTransports))
+      ->add_option("--transport", flags->transports,
+                   "shm, cma, tcp, ucx or nccl; repeatable. Default: those of shm, tcp and ucx "
+                   "that the two sides "
+                   "can use")
+      ->check(CLI::IsMember(
+          std::vector<std::string>(kv::kTransportNames.begin(), kv::kTransportNames.end())))
       ->allow_extra_args(false);
   command
       ->add_option("--repetitions", flags->repetitions,

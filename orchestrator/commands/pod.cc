@@ -10,6 +10,7 @@
 
 #include "adapters/engines/llama_cpp/pod.h"
 #include "core/log.h"
+#include "kv_transfer/transport_names.h"
 #include "orchestrator/commands/commands.h"
 
 namespace baton::orchestrator {
@@ -176,7 +177,7 @@ void add_network_options(CLI::App& command, PodFlags& flags) {
           "--transport", flags.pod.transport,
           "How KV is fetched; shm, cma, tcp, ucx or nccl demand that one. cma lets processes of "
           "this user read all of the pod's memory; nccl wants a GPU and libnccl.so.2")
-      ->check(CLI::IsMember({"auto", "shm", "cma", "tcp", "ucx", "nccl"}))
+      ->check(CLI::IsMember(transport_choices()))
       ->capture_default_str();
   command
       .add_option("--kv-connections", flags.pod.kv_connections,
@@ -200,6 +201,12 @@ void add_network_options(CLI::App& command, PodFlags& flags) {
 }
 
 }  // namespace
+
+std::vector<std::string> transport_choices() {
+  std::vector<std::string> choices{"auto"};
+  choices.insert(choices.end(), kv::kTransportNames.begin(), kv::kTransportNames.end());
+  return choices;
+}
 
 void add_pod_command(CLI::App& app, int& exit_code) {
   const auto flags = std::make_shared<PodFlags>();

@@ -34,7 +34,7 @@ void add_up_command(CLI::App& app, int& exit_code) {
   command
       ->add_option("--transport", options->transport,
                    "How KV is moved: auto, shm, cma, tcp, ucx or nccl")
-      ->check(CLI::IsMember({"auto", "shm", "cma", "tcp", "ucx", "nccl"}))
+      ->check(CLI::IsMember(transport_choices()))
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose, "Log more");
   command->add_flag("--demo", options->demo,

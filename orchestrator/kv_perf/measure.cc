@@ -11,6 +11,7 @@
 
 #include "kv_transfer/address.h"
 #include "kv_transfer/measure/sample_hand_off.h"
+#include "orchestrator/bench/results/statistics.h"
 #include "orchestrator/kv_perf/words.h"
 
 namespace baton::orchestrator::kv_perf {
@@ -122,12 +123,7 @@ class RowMeasurement {
 
 double Row::best() const { return std::ranges::min(seconds); }
 
-double Row::median() const {
-  std::vector<double> sorted = seconds;
-  std::ranges::sort(sorted);
-  const std::size_t middle = sorted.size() / 2;
-  return sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
+double Row::median() const { return bench::Sample(seconds).median(); }
 
 double Row::gb_per_s(double the_seconds) const {
   return static_cast<double>(shape.total().count()) / the_seconds / 1e9;

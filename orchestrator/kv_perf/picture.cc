@@ -38,7 +38,8 @@ std::string escaped(std::string_view text) {
 
 class Drawing {
  public:
-  explicit Drawing(double most) : step_(step_for(most)), end_(step_ * std::ceil(most / step_)) {}
+  explicit Drawing(double most)
+      : step_(step_for(most)), end_(step_ * std::max(1.0, std::ceil(most / step_))) {}
 
   void text(double x, double y, std::string_view words, std::string_view kind,
             std::string_view anchor = "start") {

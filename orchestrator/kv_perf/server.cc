@@ -159,10 +159,19 @@ Result<std::shared_ptr<Server>> Server::start(asio::io_context& io, const std::s
 void Server::accept() {
   acceptor_.async_accept([this](error_code error, tcp::socket socket) {
     if (error == asio::error::operation_aborted) return;
-    if (error) return accept();
+    if (error) return accept_later();
     std::make_shared<Session>(std::move(socket), [server = weak_from_this()] {
       if (const auto still_there = server.lock()) still_there->accept();
     })->begin();
+  });
+}
+
+// Out of descriptors, say: trying again at once would spin.
+void Server::accept_later() {
+  pause_.expires_after(std::chrono::milliseconds(100));
+  pause_.async_wait([server = weak_from_this()](error_code error) {
+    const auto still_there = server.lock();
+    if (still_there && !error) still_there->accept();
   });
 }
 

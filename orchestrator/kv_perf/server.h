@@ -2,6 +2,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,10 +24,12 @@ class Server : public std::enable_shared_from_this<Server> {
   [[nodiscard]] const std::string& address() const { return address_; }
 
  private:
-  explicit Server(boost::asio::io_context& io) : acceptor_(io) {}
+  explicit Server(boost::asio::io_context& io) : acceptor_(io), pause_(io) {}
   void accept();
+  void accept_later();
 
   boost::asio::ip::tcp::acceptor acceptor_;
+  boost::asio::steady_timer pause_;
   std::string address_;
 };
 

@@ -1,12 +1,19 @@
 #include "orchestrator/lifecycle/lifecycle_metrics.h"
 
+#include <algorithm>
+
 namespace baton::orchestrator {
 namespace {
 
 namespace rows = lifecycle_metrics;
 
-constexpr std::array<std::string_view, 6> kTransports = {"shm", "cma",  "tcp",
-                                                         "ucx", "nccl", "other"};
+// The last one stands for what this router does not know.
+constexpr auto kTransports = [] {
+  std::array<std::string_view, kv::kTransportNames.size() + 1> names;
+  std::ranges::copy(kv::kTransportNames, names.begin());
+  names.back() = "other";
+  return names;
+}();
 
 }  // namespace
 

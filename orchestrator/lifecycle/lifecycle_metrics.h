@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/metrics.h"
+#include "kv_transfer/transport_names.h"
 
 namespace baton::orchestrator {
 
@@ -153,7 +154,7 @@ struct PoolMetrics {
 
  private:
   std::array<prometheus::Counter*, kOutcomes> requests_{};
-  std::array<prometheus::Counter*, 6> handoff_bytes_{};
+  std::array<prometheus::Counter*, kv::kTransportNames.size() + 1> handoff_bytes_{};
 };
 
 }  // namespace baton::orchestrator

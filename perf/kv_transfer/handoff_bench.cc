@@ -20,6 +20,7 @@
 
 #include "core/log.h"
 #include "kv_transfer/measure/sample_hand_off.h"
+#include "perf/kv_transfer/fork_with_me.h"
 
 namespace baton::kv {
 namespace {
@@ -42,8 +43,9 @@ std::vector<ReceiveSummary> fetch_all(const std::string& transport, const BlockS
                                       const std::function<void(SampleProducer&, int)>& offer) {
   int ends[2];
   if (::pipe(ends) != 0) std::exit(1);
-  const pid_t child = ::fork();  // before this process has threads
+  const pid_t child = perf::fork_with_me();  // before this process has threads
   if (child == 0) {
+    ::close(ends[0]);
     auto producer = SampleProducer::start({.transport = transport}, shape);
     if (!producer) give_up(producer.error());
     const auto offer_all = [&] {
@@ -55,6 +57,7 @@ std::vector<ReceiveSummary> fetch_all(const std::string& transport, const BlockS
     if (when == When::kMeanwhile) offer_all();
     for (;;) ::pause();
   }
+  ::close(ends[1]);  // so that the producer's end is seen
   std::string address;
   for (char byte = 0; ::read(ends[0], &byte, 1) == 1 && byte != '\n';) address += byte;
   std::vector<ReceiveSummary> fetched;
@@ -70,7 +73,6 @@ std::vector<ReceiveSummary> fetch_all(const std::string& transport, const BlockS
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   ::close(ends[0]);
-  ::close(ends[1]);
   return fetched;
 }
 
@@ -84,7 +86,7 @@ void print(const std::string& name, const BlockShape& shape, const std::vector<d
 
 // In a process of its own, since fetch_all() forks and must have no threads before.
 void in_child(const std::function<void()>& work) {
-  const pid_t child = ::fork();
+  const pid_t child = perf::fork_with_me();
   if (child == 0) {
     work();
     std::_Exit(0);

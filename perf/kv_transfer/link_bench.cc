@@ -21,10 +21,11 @@
 #include "core/log.h"
 #include "kv_transfer/arena.h"
 #include "kv_transfer/cma_transport.h"
-#include "kv_transfer/measure/block_shape.h"
+#include "kv_transfer/measure/sample_hand_off.h"
 #include "kv_transfer/shm_transport.h"
 #include "kv_transfer/tcp_transport.h"
 #include "kv_transfer/ucx_transport.h"
+#include "perf/kv_transfer/fork_with_me.h"
 #include "perf/kv_transfer/raw_limits.h"
 
 namespace baton::kv {
@@ -51,13 +52,6 @@ class End {
   template <class Condition>
   void run_until(Condition condition) {
     while (!condition()) loop_->run_one();
-  }
-  // Every slot, in random order.
-  std::vector<SlotRef> slots(unsigned seed) {
-    std::vector<SlotRef> slots;
-    while (const auto slot = arena_->allocate()) slots.push_back(*slot);
-    std::ranges::shuffle(slots, std::mt19937(seed));
-    return slots;
   }
 
  private:
@@ -106,18 +100,9 @@ std::string read_text(int from) {
   End end(name, shape, 1);
   std::mt19937_64 rng(1);
   std::vector<BlockDescriptor> blocks;
-  for (const SlotRef slot : end.slots(1)) {
-    const auto bytes = end.arena().bytes(slot);
-    for (std::size_t at = 0; at < bytes.size(); at += 8) {
-      const std::uint64_t word = rng();
-      std::memcpy(bytes.data() + at, &word, std::min<std::size_t>(8, bytes.size() - at));
-    }
+  for (const SlotRef slot : slots_in_random_order(end.arena(), 1)) {
     (void)end.arena().pin(slot);
-    blocks.push_back({.first_token = 0,
-                      .token_count = 1,
-                      .slot = slot,
-                      .bytes = shape.bytes,
-                      .checksum = checksum_of(bytes)});
+    blocks.push_back(sample_block(end.arena(), slot, rng));
   }
   end.transport().publish(kTransfer, blocks);
   const TransportOffer offer = end.transport().reserve(Clock::now());
@@ -140,7 +125,8 @@ class Reader {
     TransportOffer offer{name, read_text(input), read_text(input)};
     blocks_.resize(static_cast<std::size_t>(shape.blocks));
     for (BlockDescriptor& block : blocks_) read_all(input, &block, sizeof block);
-    for (const SlotRef slot : end_.slots(2)) places_.push_back(end_.arena().bytes(slot));
+    for (const SlotRef slot : slots_in_random_order(end_.arena(), 2))
+      places_.push_back(end_.arena().bytes(slot));
     std::optional<Result<std::shared_ptr<Link>>> link;
     end_.transport().connect(offer, Clock::now() + std::chrono::seconds(5),
                              [&](auto result) { link = std::move(result); });
@@ -192,9 +178,10 @@ void print(const std::string& name, const BlockShape& shape, const std::vector<d
 void measure(const std::string& name, const BlockShape& shape, int repetitions, int connections) {
   int ends[2];
   if (::pipe(ends) != 0) die("pipe");
-  const pid_t owner = ::fork();  // before this process has threads
+  const pid_t owner = perf::fork_with_me();  // before this process has threads
   if (owner == 0) own(name, shape, ends[1]);
-  const pid_t reader = ::fork();
+  ::close(ends[1]);  // so that the owner's end is seen
+  const pid_t reader = perf::fork_with_me();
   if (reader == 0) {
     Reader pulls(name, shape, connections, ends[0]);
     const std::string words =
@@ -215,7 +202,6 @@ void measure(const std::string& name, const BlockShape& shape, int repetitions, 
   ::kill(owner, SIGKILL);
   ::waitpid(owner, nullptr, 0);
   ::close(ends[0]);
-  ::close(ends[1]);
   if (status != 0) die(name + " failed");
 }
 

@@ -19,6 +19,7 @@
 #include <span>
 
 #include "core/units.h"
+#include "perf/kv_transfer/fork_with_me.h"
 
 namespace baton::perf {
 namespace {
@@ -115,7 +116,7 @@ class Peer {
         ::getsockname(listener, plain, &size) != 0) {
       die("listen");
     }
-    child_ = ::fork();
+    child_ = fork_with_me();
     if (child_ == 0) {
       const int accepted = ::accept(listener, nullptr, nullptr);
       send_at_once(accepted);
@@ -226,7 +227,7 @@ std::vector<double> raw_vm_readv_seconds(const BlockShape& shape, int repetition
   const Place from(shape, 1, 1);  // at the same address in the child, which has pages of its own
   int ready[2];
   if (::pipe(ready) != 0) die("pipe");
-  const pid_t child = ::fork();
+  const pid_t child = fork_with_me();
   if (child == 0) {
     for (const iovec& piece : from.pieces()) std::memset(piece.iov_base, 3, piece.iov_len);
     if (::write(ready[1], "r", 1) != 1) std::_Exit(1);

@@ -44,6 +44,15 @@ class Bench {
     }
     loop->restart();
   }
+  template <class Condition>
+  void wait_for(Condition condition) {
+    const auto until = baton::Clock::now() + std::chrono::seconds(5);
+    while (!condition() && baton::Clock::now() < until) {
+      loop->run_one_for(std::chrono::milliseconds(10));
+      loop->restart();
+    }
+    require(condition());
+  }
   // The input, in pieces of `cut` bytes, each taken in before the next.
   void say(tcp::socket& socket, std::span<const std::uint8_t> input, std::size_t cut) {
     error_code error;
@@ -113,13 +122,11 @@ void try_link(std::span<const std::uint8_t> input, std::size_t cut) {
   link->begin({"tcp", "127.0.0.1:" + std::to_string(acceptor.local_endpoint().port()), "token"}, 1,
               baton::Clock::now() + std::chrono::seconds(5),
               [&connected](const auto& result) { connected = result.has_value(); });
-  bench.settle();
-  if (!owner.is_open()) return;
+  bench.wait_for([&owner] { return owner.is_open(); });
   const wire::PieceHeader welcome{.status = wire::PieceStatus::kWelcome};
   error_code error;
   boost::asio::write(owner, boost::asio::buffer(&welcome, sizeof welcome), error);
-  bench.settle();
-  require(connected);
+  bench.wait_for([&connected] { return connected; });
 
   std::vector<std::vector<std::byte>> places(kBlocks, std::vector<std::byte>(kBlockBytes));
   std::vector<BlockRead> reads;

@@ -48,13 +48,15 @@ TEST(KvCApiStart, EachOptionIsChecked) {
   expect_start_refused(with([](Options& o) { o.transports = "tcp,"; }), "list of transports");
   expect_start_refused(with([](Options& o) { o.transports = "tcp,tcp"; }), "list of transports");
   expect_start_refused(with([](Options& o) { o.transports = "pigeon"; }), "pigeon");
+  expect_start_refused(with([](Options& o) { o.transports = "shm tcp"; }), "shm tcp");
   expect_start_refused(with([](Options& o) {
                          o.transports = "tcp";
                          o.require_transport = "shm";
                        }),
                        "shm");
   expect_start_refused(with([](Options& o) { o.tcp_connections = 5; }), "tcp_connections is 5");
-  expect_start_refused(with([](Options& o) { o.tls_key = "/nowhere/key.pem"; }), "");
+  expect_start_refused(with([](Options& o) { o.tls_key = "/nowhere/key.pem"; }),
+                       "the certificate is missing");
   expect_start_refused(
       with([](Options& o) { o.tls_certificate = o.tls_key = o.tls_ca = "/nowhere/some.pem"; }),
       "/nowhere/some.pem");
@@ -107,16 +109,12 @@ TEST(KvCApiVersions, StructsOfOtherHeaders) {
   options.struct_size = offsetof(baton_kv_node_options, transports);
   const NodePtr node = started(options);
 
-  struct {
-    alignas(8) std::size_t struct_size = offsetof(baton_kv_event, block);
-    char rest[sizeof(baton_kv_event) - sizeof(std::size_t)];
-  } event;
-  std::memset(event.rest, 0x5a, sizeof event.rest);
-  baton_kv_event& as_event = reinterpret_cast<baton_kv_event&>(event);
+  auto event = zeroed<baton_kv_event>();
+  event.struct_size = offsetof(baton_kv_event, block);
   ASSERT_OK(baton_kv_node_stop(node.get()));
-  EXPECT_EQ(baton_kv_next_event(node.get(), &as_event, 0), BATON_KV_STOPPED);
-  as_event.struct_size = sizeof(baton_kv_event) + 1;
-  EXPECT_REFUSED(baton_kv_next_event(node.get(), &as_event, 0), BATON_KV_UNSUPPORTED, "newer");
+  EXPECT_EQ(baton_kv_next_event(node.get(), &event, 0), BATON_KV_STOPPED);
+  event.struct_size = sizeof(baton_kv_event) + 1;
+  EXPECT_REFUSED(baton_kv_next_event(node.get(), &event, 0), BATON_KV_UNSUPPORTED, "newer");
 }
 
 TEST(KvCApiVersions, AnOlderEventIsNotWrittenBeyondItsEnd) {

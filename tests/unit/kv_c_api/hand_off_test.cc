@@ -123,6 +123,19 @@ class TwoNodes : public testing::Test {
   baton_kv_receive_options request_{};
 };
 
+// A reason in any bytes and of any length: the reader still learns the producer's code.
+TEST_F(TwoNodes, AReasonThatIsNoUtf8OrTooLongComesWhole) {
+  offer(1);
+  receive();
+  ASSERT_EQ(next_event(consumer_.get()).kind, BATON_KV_EVENT_BLOCK);
+  std::string reason = "\xff ";
+  for (int i = 0; i < 300; ++i) reason += "\xc3\xa9";
+  ASSERT_OK(baton_kv_lease_abort(producer_.get(), transfer_, BATON_KV_UNAVAILABLE, reason.c_str()));
+  const baton_kv_event event = end();
+  EXPECT_EQ(event.status, BATON_KV_UNAVAILABLE);
+  EXPECT_THAT(event.message, testing::StartsWith("? \xc3\xa9"));
+}
+
 TEST_F(TwoNodes, AnAbortTellsTheReaderWhy) {
   offer(1);
   receive();

@@ -40,15 +40,15 @@ class CutOff : public testing::TestWithParam<std::string> {
     ASSERT_THAT(address_, StartsWith(Network::kThere));
     ASSERT_THAT(consumer_->line(), StartsWith(Network::kHere));
   }
-  // Up to its first block.
+  // Up to its first block; it cannot end well before it is sealed.
   void begin(int number, int blocks, int bytes, Duration limit) {
     producer_->say(fmt::format("open {}", number));
     consumer_->say(fmt::format("receive {} {} {} {}", number, address_, kTestEpoch,
                                std::chrono::duration_cast<milliseconds>(limit).count()));
     producer_->say(fmt::format("publish {} 0 {} {}", number, blocks, bytes));
     ASSERT_EQ(consumer_->line(), fmt::format("first {}", number));
-    producer_->say(fmt::format("seal {}", number));
   }
+  void seal(int number) { producer_->say(fmt::format("seal {}", number)); }
   static bool becomes_idle(Child& child) {
     for (int i = 0; i < 300; ++i) {
       child.say("counts");
@@ -70,6 +70,7 @@ TEST_P(CutOff, ASecondWithoutALinkIsSurvived) {
   if (HasFatalFailure()) return;
   begin(1, 24, kLargeBlock, seconds(40));
   network_.take_down();
+  seal(1);
   std::this_thread::sleep_for(seconds(1));
   network_.bring_up();
   EXPECT_EQ(consumer_->line_that_starts("end ", seconds(50)), "end 1 ok 24 0 ");
@@ -81,6 +82,7 @@ TEST_P(CutOff, ALinkThatStaysDownEndsTheTransferInTime) {
   if (HasFatalFailure()) return;
   begin(1, 24, kLargeBlock, seconds(5));
   network_.take_down();
+  seal(1);
   const std::string end = consumer_->line_that_starts("end ");
   EXPECT_THAT(end, MatchesRegex("end 1 (unavailable|timeout) [0-9]+ 0 .*"));
   EXPECT_THAT(end, testing::HasSubstr(address_));
@@ -90,6 +92,7 @@ TEST_P(CutOff, ALinkThatStaysDownEndsTheTransferInTime) {
   EXPECT_TRUE(becomes_idle(*producer_));
   network_.bring_up();
   begin(2, 4, 50'000, seconds(20));
+  seal(2);
   EXPECT_EQ(consumer_->line_that_starts("end "), "end 2 ok 4 0 ");
 }
 
@@ -97,10 +100,12 @@ TEST_P(CutOff, LostPacketsCostTimeOnly) {
   start(4000);
   if (HasFatalFailure()) return;
   begin(1, 4, 50'000, seconds(20));
+  seal(1);
   EXPECT_EQ(consumer_->line_that_starts("end "), "end 1 ok 4 0 ");
   if (!network_.lose_some()) GTEST_SKIP() << "nft cannot drop packets here";
   for (int number = 2; number < 5 && !HasFatalFailure(); ++number) {
     begin(number, 4, 50'000, seconds(60));
+    seal(number);
     EXPECT_EQ(consumer_->line_that_starts("end ", seconds(60)),
               fmt::format("end {} ok 4 0 ", number));
   }

@@ -32,6 +32,9 @@ using testing::HasSubstr;
 constexpr int kLines = 4;            // at a time, since a part of it is waiting
 constexpr auto kLimit = seconds(2);  // of a receive()
 constexpr auto kBeyond = seconds(10);
+// Counted beside the outcomes: faults that happened.
+constexpr const char* kOnData = "faults of data connections";
+constexpr const char* kOnControl = "faults of control connections";
 
 int faults() {
   const char* text = std::getenv("BATON_KV_FAULTS");
@@ -54,7 +57,7 @@ class DamagedLine {
       if (random_() % 2 == 0) relay_.cut_all();  // so that a connection is made under the fault
       relay_.strike(fault);
       transfer(kLimit, true);
-      relay_.calm();
+      if (relay_.calm()) ++outcomes_[fault.on_data ? kOnData : kOnControl];
       transfer(seconds(20), false);
     }
     EXPECT_TRUE(here_->becomes_idle()) << here_->counts().str();
@@ -154,6 +157,8 @@ TEST(DamagedLines, NeverDeliverAWrongByte) {
       });
     }
   }
+  EXPECT_GT(outcomes[kOnData], 0) << "no fault struck a data connection";
+  EXPECT_GT(outcomes[kOnControl], 0) << "no fault struck a control connection";
   for (const auto& [code, count] : outcomes) std::cout << "  " << code << ": " << count << "\n";
 }
 

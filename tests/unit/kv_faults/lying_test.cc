@@ -258,6 +258,10 @@ class FalseArena : public LyingPeer {
     ASSERT_EQ(::listen(listener, 1), 0);
     std::jthread owner([&] {
       const int visitor = ::accept(listener, nullptr, nullptr);
+      if (visitor < 0) {
+        ADD_FAILURE() << "nobody came";
+        return;
+      }
       char byte = 'A';
       iovec data{&byte, 1};
       alignas(cmsghdr) std::array<char, CMSG_SPACE(4 * sizeof(int))> control{};
@@ -281,6 +285,7 @@ class FalseArena : public LyingPeer {
       for (auto& offer : *reply.mutable_offers()) offer.set_address(name);
     });
     EXPECT_EQ(error.code, ErrorCode::kUnsupported) << error.message;
+    ::shutdown(listener, SHUT_RDWR);
     owner.join();
     ::close(listener);
     for (const int descriptor : descriptors) ::close(descriptor);

@@ -40,7 +40,7 @@ class Relay {
   // The next fault; the one before is forgotten where it has not happened yet.
   void strike(const LinkFault& fault);
   // No fault from now on. Whether the last one happened.
-  bool calm();
+  [[nodiscard]] bool calm();
   // Ends every connection.
   void cut_all();
 

@@ -116,6 +116,7 @@ TEST(KvPerfReport, ThePictureHasABarForEachRowAndEscapesText) {
   EXPECT_EQ(bars, 2u);
   EXPECT_THAT(svg, HasSubstr("not measured: unsupported"));
   EXPECT_THAT(picture({}, "none"), HasSubstr("Nothing was measured."));
+  EXPECT_THAT(picture({}, "none"), testing::Not(HasSubstr("nan")));
 }
 
 TEST(KvPerfReport, TimesAndShapesInWords) {

@@ -178,17 +178,18 @@ class Reader : public std::enable_shared_from_this<Reader> {
   // At the owner: pins, sends for a while, unpins.
   void ask_owner(const std::shared_ptr<Life>& life, const wire::Wanted& wanted) {
     if (producer_.life() != life) return;
-    const auto bytes = life->published.pin(id_, wanted);
-    if (bytes.empty()) {
+    const auto answer = std::make_shared<PieceAnswer>();
+    life->published.answer(id_, wanted, {}, *answer);
+    if (answer->body.empty()) {
       return world_.in(world_.delay(20), [self = shared_from_this()] { self->end(); });
     }
     life->held.insert({wanted.slot, wanted.generation});
-    world_.in(world_.delay(80), [self = shared_from_this(), life, wanted, bytes] {
+    world_.in(world_.delay(80), [self = shared_from_this(), life, wanted, answer] {
       if (self->producer_.life() != life) return;
       Stamp stamp;
-      std::memcpy(&stamp, bytes.data(), sizeof stamp);
+      std::memcpy(&stamp, answer->body.data(), sizeof stamp);
       EXPECT_EQ(stamp, (Stamp{life->epoch, self->id_.low(), wanted.index})) << "another's bytes";
-      life->published.unpin(wanted);
+      life->published.let_go(*answer);
       life->held.erase(life->held.find({wanted.slot, wanted.generation}));
       self->world_.in(self->world_.delay(20), [self, wanted] { self->arrived(wanted.index); });
     });

@@ -94,7 +94,6 @@ TEST(NcclOfANode, IsLeftOutOrDemanded) {
   options.transports = {"nccl", "tcp"};
   EXPECT_NE(start_node(options, 4), nullptr);
   if (is_here) return;  // what is demanded may stand, then
-  options.require_transport = "nccl";
   for (const auto& only : {std::string("nccl"), std::string()}) {
     options.require_transport = only;
     options.transports = {"nccl"};
