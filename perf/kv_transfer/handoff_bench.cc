@@ -20,7 +20,7 @@
 
 #include "core/log.h"
 #include "kv_transfer/measure/sample_hand_off.h"
-#include "perf/kv_transfer/fork_with_me.h"
+#include "perf/kv_transfer/processes.h"
 
 namespace baton::kv {
 namespace {

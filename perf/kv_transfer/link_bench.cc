@@ -25,7 +25,7 @@
 #include "kv_transfer/shm_transport.h"
 #include "kv_transfer/tcp_transport.h"
 #include "kv_transfer/ucx_transport.h"
-#include "perf/kv_transfer/fork_with_me.h"
+#include "perf/kv_transfer/processes.h"
 #include "perf/kv_transfer/raw_limits.h"
 
 namespace baton::kv {
@@ -179,7 +179,10 @@ void measure(const std::string& name, const BlockShape& shape, int repetitions, 
   int ends[2];
   if (::pipe(ends) != 0) die("pipe");
   const pid_t owner = perf::fork_with_me();  // before this process has threads
-  if (owner == 0) own(name, shape, ends[1]);
+  if (owner == 0) {
+    perf::run_on(perf::Core::kOwner);
+    own(name, shape, ends[1]);
+  }
   ::close(ends[1]);  // so that the owner's end is seen
   const pid_t reader = perf::fork_with_me();
   if (reader == 0) {
@@ -235,6 +238,7 @@ int main(int argc, char** argv) {
       fmt::print(stderr, "\"{}\" is not BLOCKSxBYTES, as 1024x65536\n", argv[i]);
       return 2;
     }
+    baton::perf::run_on(baton::perf::Core::kReader);
     baton::kv::measure_all(*shape, repetitions);
   }
   return 0;

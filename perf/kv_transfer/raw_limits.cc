@@ -19,7 +19,7 @@
 #include <span>
 
 #include "core/units.h"
-#include "perf/kv_transfer/fork_with_me.h"
+#include "perf/kv_transfer/processes.h"
 
 namespace baton::perf {
 namespace {
@@ -118,6 +118,7 @@ class Peer {
     }
     child_ = fork_with_me();
     if (child_ == 0) {
+      run_on(Core::kOwner);
       const int accepted = ::accept(listener, nullptr, nullptr);
       send_at_once(accepted);
       serve(accepted);
