@@ -35,7 +35,9 @@ std::vector<PlanCandidate> shortlist(const PickRequest& request, const Snapshot&
                                      const Picking& picking, TimePoint now) {
   const auto does_both = [](Role role) { return role == Role::kBoth; };
   const bool both = request.whole && request.decode_needs_handoff;
-  return shortlist_by({both ? +does_both : can_decode, score_pod}, request, snapshot, picking, now);
+  const PickStage stage = request.whole ? PickStage::kWhole : PickStage::kDecode;
+  return shortlist_by({stage, both ? +does_both : can_decode, score_pod}, request, snapshot,
+                      picking, now);
 }
 
 }  // namespace baton::decode

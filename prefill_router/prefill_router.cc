@@ -17,7 +17,8 @@ Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
 
 std::vector<PlanCandidate> shortlist(const PickRequest& request, const Snapshot& snapshot,
                                      const Picking& picking, TimePoint now) {
-  return shortlist_by({can_prefill, score_pod}, request, snapshot, picking, now);
+  return shortlist_by({PickStage::kPrefill, can_prefill, score_pod}, request, snapshot, picking,
+                      now);
 }
 
 }  // namespace baton::prefill

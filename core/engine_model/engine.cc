@@ -53,8 +53,7 @@ void Engine::kv_arrived(SequenceId id, std::uint64_t content) {
   Sequence& sequence = found->second;
   counts_.external_hits += static_cast<std::int64_t>(sequence.tokens.size() - sequence.computed);
   sequence.content = content;
-  sequence.computed = sequence.tokens.size();
-  publish(sequence);
+  publish(sequence, sequence.tokens.size());
   // Its logits are wanted, so the last token is computed again (scheduler.py,
   // _update_waiting_for_remote_kv).
   sequence.computed = sequence.tokens.size() - 1;
@@ -108,6 +107,7 @@ void Engine::schedule_running(std::size_t& budget) {
     while (!grown && preempt_for(id)) grown = grow(sequence, sequence.computed + tokens);
     if (!grown) break;
     step_.push_back({id, tokens});
+    publish(sequence, sequence.computed + tokens);
     budget -= tokens;
   }
 }
@@ -181,6 +181,7 @@ Engine::Admission Engine::want_kv(SequenceId id, Sequence& sequence, TimePoint n
   sequence.published = held;
   sequence.place = Place::kAwaitsKv;
   out.push_back(event_of(EngineEvent::Kind::kWantsKv, id, now));
+  out.back().cached_tokens = as_tokens(computed);
   return Admission::kDeferred;
 }
 
@@ -198,6 +199,7 @@ Engine::Admission Engine::admit(SequenceId id, Sequence& sequence, std::size_t& 
   sequence.place = Place::kRunning;
   running_.push_back(id);
   step_.push_back({id, *tokens});
+  publish(sequence, sequence.computed + *tokens);
   budget -= std::min(budget, *tokens);
   return Admission::kAdmitted;
 }
@@ -258,11 +260,13 @@ Duration Engine::step_time() const {
   DecodeWork decode;
   for (const Scheduled& entry : step_) {
     const Sequence& sequence = sequences_.at(entry.id);
-    if (sequence.made > 0 && entry.tokens == 1) {
+    // One token behind KV that is there costs what a decode step costs, be it a prompt's last.
+    const bool decodes = entry.tokens == 1 && sequence.computed > 0;
+    if (!decodes) prefill.add(as_tokens(sequence.computed), as_tokens(entry.tokens));
+    const bool gives_token = sequence.computed + entry.tokens == sequence.tokens.size();
+    if (decodes || (gives_token && options_.timing.first_token_takes_step)) {
       ++decode.batch;
       decode.context += as_tokens(sequence.tokens.size());
-    } else {
-      prefill.add(as_tokens(sequence.computed), as_tokens(entry.tokens));
     }
   }
   decode.kv_usage = static_cast<double>(pool_.used_blocks()) / pool_.size();
@@ -275,7 +279,6 @@ void Engine::end_step(TimePoint now, std::vector<EngineEvent>& out) {
     if (found == sequences_.end()) continue;  // aborted meanwhile
     Sequence& sequence = found->second;
     sequence.computed += entry.tokens;
-    publish(sequence);
     if (sequence.computed == sequence.tokens.size()) give_token(entry.id, sequence, now, out);
   }
 }
@@ -327,11 +330,13 @@ void Engine::extend_hashes(Sequence& sequence) const {
   }
 }
 
-// Makes the full blocks that were computed since findable.
-void Engine::publish(Sequence& sequence) {
+// Makes the blocks that these first tokens fill findable, from the moment at which their computing
+// is scheduled, as vLLM does (kv_cache_manager.py, allocate_slots): a prompt of the same step
+// already shares them.
+void Engine::publish(Sequence& sequence, std::size_t tokens) {
   if (!options_.prefix_caching) return;
   const auto size = static_cast<std::size_t>(options_.block_tokens.count());
-  const std::size_t full = sequence.computed / size;
+  const std::size_t full = tokens / size;
   if (full <= sequence.published) return;
   const std::size_t first = sequence.published;
   const std::size_t count = full - first;

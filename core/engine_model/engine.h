@@ -65,7 +65,7 @@ struct EngineEvent {
   Candidate token;
   std::vector<Candidate> top;
   std::optional<Finish> finish;
-  Tokens cached_tokens{0};  // prompt tokens whose KV was held or fetched
+  Tokens cached_tokens{0};  // prompt tokens whose KV was held or fetched; kWantsKv: held
   TimePoint scheduled_at;   // for the first time
 };
 
@@ -138,6 +138,8 @@ class Engine {
   // Forgets the prefix cache; false while anything holds a block.
   bool reset_prefix_cache() { return pool_.clear(); }
   [[nodiscard]] std::size_t live() const { return sequences_.size(); }
+  // Adapters that are loaded, the one used longest ago first.
+  [[nodiscard]] const std::vector<std::string>& resident_loras() const { return resident_; }
 
  private:
   enum class Place : std::uint8_t { kWaiting, kAwaitsKv, kRunning };
@@ -176,7 +178,7 @@ class Engine {
   [[nodiscard]] bool adapter_fits(const std::string& lora) const;
   void use_adapter(const std::string& lora);
   void extend_hashes(Sequence& sequence) const;
-  void publish(Sequence& sequence);
+  void publish(Sequence& sequence, std::size_t tokens);
   void give_token(SequenceId id, Sequence& sequence, TimePoint now, std::vector<EngineEvent>& out);
   void remove(SequenceId id, bool keep);
   [[nodiscard]] Duration step_time() const;

@@ -40,14 +40,16 @@ LatencyProfile h100_8b() {
 
 // ai-dynamo/dynamo, lib/mocker/src/common/perf_model.rs, the built-in polynomials:
 // prefill ms = 4.209989e-07·t² + 1.518344e-02·t + 16.50142 over the new tokens t of a step,
-// decode ms = max(1, −25.74·u² + 54.01·u + 5.74) over the share u of the KV in use.
+// decode ms = max(1, −25.74·u² + 54.01·u + 5.74) over the share u of the KV in use. The pass that
+// ends a prompt takes both, but on prefill workers (scheduler/vllm/core.rs, emit_ready_tokens).
 LatencyProfile dynamo() {
   LatencyProfile profile;
   profile.name = "dynamo-polynomial";
   profile.source = "the built-in polynomials of Dynamo's mocker (lib/mocker, perf_model.rs)";
   profile.prefill_base_s = 16.50142e-3;
   profile.prefill_token_s = 1.518344e-05;
-  profile.prefill_square_s = 4.209989e-10;
+  profile.prefill_step_square_s = 4.209989e-10;
+  profile.first_token_takes_step = true;
   profile.step_base_s = 5.74e-3;
   profile.step_usage_s = 54.01e-3;
   profile.step_usage_square_s = -25.74e-3;
@@ -128,8 +130,10 @@ void PrefillWork::add(Tokens cached, Tokens uncached_too) {
 
 Duration LatencyProfile::prefill(PrefillWork work) const {
   if (work.uncached.count() <= 0) return {};
-  return from_seconds(factor * (prefill_base_s + prefill_token_s * as_number(work.uncached) +
-                                prefill_square_s * work.pairs));
+  const double uncached = as_number(work.uncached);
+  return from_seconds(factor *
+                      (prefill_base_s + prefill_token_s * uncached + prefill_square_s * work.pairs +
+                       prefill_step_square_s * uncached * uncached));
 }
 
 Duration LatencyProfile::decode(const DecodeWork& work) const {

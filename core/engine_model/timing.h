@@ -27,7 +27,7 @@ struct DecodeWork {
 
 // How long an engine on some machine takes, as formulae. A value; pure. A number that comes from
 // here is simulated, never measured.
-//   prefill  = base + per token·uncached + square·pairs
+//   prefill  = base + per token·uncached + square·pairs + square of the step·uncached²
 //   decode   = base + per sequence·batch + per token·context, or Dynamo's parabola of kv_usage
 //   transfer = setup + bytes / bandwidth
 struct LatencyProfile {
@@ -37,6 +37,8 @@ struct LatencyProfile {
   double prefill_base_s = 0;
   double prefill_token_s = 0;
   double prefill_square_s = 0;
+  double prefill_step_square_s = 0;     // · (uncached tokens of the step)²
+  bool first_token_takes_step = false;  // a decode step behind the prefill that ends a prompt
   double step_base_s = 0;
   double step_sequence_s = 0;
   double step_context_token_s = 0;

@@ -86,6 +86,38 @@ bool is_cheaper(const Scored& a, const Scored& b) {
   return (*a.entry)->index < (*b.entry)->index;
 }
 
+PolicyPod seen_by_policies(const Scored& scored, const PodLoad& load) {
+  const PodState& state = (*scored.entry)->state;
+  PolicyPod pod;
+  pod.in_flight = load.in_flight.load(std::memory_order_relaxed);
+  pod.running = load.running_decodes.load(std::memory_order_relaxed);
+  pod.queued = Tokens(load.uncached_prefill_tokens.load(std::memory_order_relaxed));
+  pod.kv = Tokens(load.reserved_kv_tokens.load(std::memory_order_relaxed));
+  pod.cached = scored.cached;
+  pod.waiting = state.waiting;
+  pod.kv_usage = state.kv_usage;
+  for (const Score::Term& term : std::span(scored.score.terms).first(scored.score.count)) {
+    const std::string_view name = term.name;
+    if (name == "queue" || name == "admit" || name == "prefill") pod.start_seconds += term.seconds;
+  }
+  return pod;
+}
+
+// Puts the pod that the request's policy picks first.
+void put_chosen_first(PickStage stage, const PickRequest& request, const Picking& picking,
+                      std::vector<Scored>& usable) {
+  std::vector<PolicyPod> pods;
+  pods.reserve(usable.size());
+  for (const Scored& scored : usable) {
+    pods.push_back(seen_by_policies(scored, picking.loads.of((*scored.entry)->index)));
+  }
+  PolicyRequest asked{
+      .stage = stage, .prompt = request.prompt, .turn = request.turn, .seed = request.seed};
+  const Tokens block = (*usable.front().entry)->pod.facts.block_tokens;
+  if (block.count() > 0) asked.block_tokens = block;
+  std::swap(usable.front(), usable[choose(request.policy, asked, pods)]);
+}
+
 }  // namespace
 
 std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy, const PickRequest& request,
@@ -115,14 +147,20 @@ std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy, const PickReq
     }
   }
 
-  const std::size_t sorted =
-      request.explain ? usable.size() : std::min(usable.size(), kShortlistPods);
-  std::ranges::partial_sort(usable, usable.begin() + static_cast<std::ptrdiff_t>(sorted),
-                            is_cheaper);
+  const bool predicts = request.policy == Policy::kPredicted;
+  const std::size_t listed = predicts ? kShortlistPods : 1;
+  const std::size_t kept = request.explain ? usable.size() : std::min(usable.size(), listed);
+  if (predicts) {
+    std::ranges::partial_sort(usable, usable.begin() + static_cast<std::ptrdiff_t>(kept),
+                              is_cheaper);
+  } else if (!usable.empty()) {
+    put_chosen_first(policy.stage, request, picking, usable);
+  }
   std::vector<PlanCandidate> candidates;
-  for (const Scored& scored : std::span(usable).first(sorted)) {
+  for (const Scored& scored : std::span(usable).first(kept)) {
     candidates.push_back(candidate_of(scored));
-    if (candidates.size() > kShortlistPods) candidates.back().rejected_because = "costs more";
+    if (candidates.size() <= listed) continue;
+    candidates.back().rejected_because = predicts ? "costs more" : "not picked by the policy";
   }
   for (const Rejected& pod : rejected) {
     PlanCandidate& candidate = candidates.emplace_back();

@@ -10,6 +10,7 @@
 
 #include "core/picking/latency_model.h"
 #include "core/picking/pod_load.h"
+#include "core/picking/policy.h"
 #include "core/picking/prefix_index.h"
 #include "core/plan.h"
 #include "core/pod.h"
@@ -30,6 +31,9 @@ struct PickRequest {
   bool decode_needs_handoff = false;  // such a pod must have the role `both`
   std::span<const std::string> excluded{};  // names of pods that this request may not use here
   bool explain = false;                     // keep rejected pods with their reasons
+  Policy policy = Policy::kPredicted;       // of the stage; one of others' picks a single pod
+  std::uint64_t turn = 0;                   // counts the stage's picks
+  std::uint64_t seed = 0;
 };
 
 // What both routers decide from beside the snapshot. Borrows the shared tables of the process.
@@ -77,13 +81,15 @@ struct Score {
 
 // What makes the two routers different: whom they ask, and what it costs.
 struct StagePolicy {
+  PickStage stage;
   bool (*has_role)(Role role);
   Score (*score)(const PodEntry& entry, const PodLoad& load, Tokens cached,
                  const PickRequest& request, const LatencyModel& model);
 };
 
-// filter → score → shortlist: usable pods by cost, then index, cut to kShortlistPods. Where the
-// request asks for an explanation, those cut off and the rejected follow.
+// filter → score → shortlist: usable pods by cost, then index, cut to kShortlistPods; of a policy
+// of others the one pod that it picks. Where the request asks for an explanation, those cut off and
+// the rejected follow.
 [[nodiscard]] std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy,
                                                       const PickRequest& request,
                                                       const Snapshot& snapshot,

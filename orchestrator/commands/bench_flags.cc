@@ -36,6 +36,8 @@ void add_target_flags(CLI::App& command, BenchOptions& options) {
       ->group(group);
 }
 
+}  // namespace
+
 void add_load_flags(CLI::App& command, BenchOptions& options) {
   const char* group = "The load";
   command
@@ -146,6 +148,8 @@ void add_workload_flags(CLI::App& command, BenchOptions& options) {
       ->capture_default_str()
       ->group(group);
 }
+
+namespace {
 
 void add_prompt_flags(CLI::App& command, BenchOptions& options) {
   const char* group = "How prompts get their length";

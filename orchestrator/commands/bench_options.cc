@@ -137,6 +137,8 @@ Result<std::vector<bench::SessionTarget>> parse_targets(const BenchOptions& opti
   return targets;
 }
 
+}  // namespace
+
 Result<bench::LoadOptions> load_of(const BenchOptions& options, std::uint64_t seed) {
   bench::LoadOptions load;
   if (options.rate) {
@@ -205,6 +207,8 @@ Result<bench::WorkloadSpec> workload_of(const BenchOptions& options) {
   }
   return spec;
 }
+
+namespace {
 
 Result<bench::PromptOptions> prompts_of(const BenchOptions& options, std::uint64_t seed) {
   bench::PromptOptions prompts;

@@ -74,9 +74,14 @@ struct BenchOptions {
 };
 
 void add_bench_options(CLI::App& command, BenchOptions& options);
+// Of these, what `baton simulate` takes too.
+void add_load_flags(CLI::App& command, BenchOptions& options);
+void add_workload_flags(CLI::App& command, BenchOptions& options);
 
 // What they mean. Errors: kInvalidArgument, naming the option.
 [[nodiscard]] Result<bench::SessionOptions> session_options_of(const BenchOptions& options);
+[[nodiscard]] Result<bench::LoadOptions> load_of(const BenchOptions& options, std::uint64_t seed);
+[[nodiscard]] Result<bench::WorkloadSpec> workload_of(const BenchOptions& options);
 
 [[nodiscard]] inline Duration from_ms(double ms) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(ms));

@@ -46,18 +46,35 @@ std::span<const PlanCandidate> usable(const std::vector<PlanCandidate>& candidat
   return {candidates.begin(), end};
 }
 
+// How both stages pick, and what those of others count and draw by.
+struct Picks {
+  Policy prefill = Policy::kPredicted;
+  Policy decode = Policy::kPredicted;
+  std::uint64_t prefill_turn = 0;
+  std::uint64_t decode_turn = 0;
+  std::uint64_t seed = 0;
+  [[nodiscard]] bool predicts() const {
+    return prefill == Policy::kPredicted && decode == Policy::kPredicted;
+  }
+};
+
 // The shortlists of one request and the options that they make.
 class Choice {
  public:
   Choice(const PlanRequest& request, const Snapshot& snapshot, const Picking& picking,
-         TimePoint now)
-      : request_(request), snapshot_(snapshot), picking_(picking), now_(now) {}
+         const Picks& picks, TimePoint now)
+      : request_(request), snapshot_(snapshot), picking_(picking), picks_(picks), now_(now) {}
 
   // All compatible pairs; why there is none, where there is none.
   [[nodiscard]] std::vector<Option> pairs(std::string& why_none) {
-    prefills_ =
-        prefill::shortlist(pick(request_.excluded_prefill, false), snapshot_, picking_, now_);
-    decodes_ = decode::shortlist(pick(request_.excluded_decode, false), snapshot_, picking_, now_);
+    if (request_.prefill_on != nullptr) {
+      PlanCandidate& done = prefills_.emplace_back();
+      done.pod = request_.prefill_on;
+      done.cached = request_.prompt;
+    } else {
+      prefills_ = prefill::shortlist(pick_prefill(), snapshot_, picking_, now_);
+    }
+    decodes_ = decode::shortlist(pick_decode(false), snapshot_, picking_, now_);
     std::vector<Option> options;
     std::string why_apart;
     for (const PlanCandidate& prefill : usable(prefills_)) {
@@ -80,7 +97,7 @@ class Choice {
   }
 
   [[nodiscard]] std::vector<Option> singles() {
-    singles_ = decode::shortlist(pick(request_.excluded_decode, true), snapshot_, picking_, now_);
+    singles_ = decode::shortlist(pick_decode(true), snapshot_, picking_, now_);
     std::vector<Option> options;
     for (const PlanCandidate& pod : usable(singles_)) {
       const double first = pod.cost_seconds - term(pod, "tokens") - term(pod, "harm");
@@ -119,7 +136,7 @@ class Choice {
                               "that both computes prompts and decodes.",
                               request_.refuses_split));
     }
-    PickRequest asked = pick(request_.excluded_decode, true);
+    PickRequest asked = pick_decode(true);
     asked.explain = true;
     std::map<std::string, int> reasons;
     for (const auto& candidate : decode::shortlist(asked, snapshot_, picking_, now_)) {
@@ -137,15 +154,26 @@ class Choice {
   }
 
  private:
-  [[nodiscard]] PickRequest pick(const std::vector<std::string>& excluded, bool whole) const {
+  [[nodiscard]] PickRequest pick_prefill() const {
     return {.blocks = request_.blocks,
             .prompt = request_.prompt,
             .lora = request_.lora,
             .expected_output = request_.expected_output,
-            .whole = whole,
             .decode_needs_handoff = request_.decode_needs_handoff,
-            .excluded = excluded,
-            .explain = request_.explain};
+            .excluded = request_.excluded_prefill,
+            .explain = request_.explain,
+            .policy = picks_.prefill,
+            .turn = picks_.prefill_turn,
+            .seed = picks_.seed};
+  }
+  [[nodiscard]] PickRequest pick_decode(bool whole) const {
+    PickRequest picked = pick_prefill();
+    picked.whole = whole;
+    picked.excluded = request_.excluded_decode;
+    picked.policy = picks_.decode;
+    picked.turn = picks_.decode_turn;
+    picked.seed = ~picks_.seed;
+    return picked;
   }
 
   [[nodiscard]] bool has_both() const {
@@ -173,6 +201,7 @@ class Choice {
   const PlanRequest& request_;
   const Snapshot& snapshot_;
   const Picking& picking_;
+  const Picks& picks_;
   TimePoint now_;
   std::vector<PlanCandidate> prefills_;
   std::vector<PlanCandidate> decodes_;
@@ -211,7 +240,8 @@ std::string why_this(std::size_t tied, std::size_t all, std::string_view what) {
 Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot, TimePoint now,
                            std::uint64_t tie_seed) const {
   const Picking picking{loads_, prefixes_, model_};
-  Choice choice(request, snapshot, picking, now);
+  const Picks picks{prefill_policy_, decode_policy_, prefill_turn_, decode_turn_, tie_seed};
+  Choice choice(request, snapshot, picking, picks, now);
 
   std::vector<Option> pairs;
   std::string why_whole;
@@ -223,7 +253,8 @@ Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot,
     pairs = choice.pairs(why_whole);
   }
 
-  if (why_whole.empty() && request.split == Split::kAuto) {
+  const bool may_join = request.split == Split::kAuto && request.prefill_on == nullptr;
+  if (why_whole.empty() && may_join && picks.predicts()) {
     const std::vector<Option> singles = choice.singles();
     if (!singles.empty() && cheapest(singles).cost_seconds < cheapest(pairs).cost_seconds) {
       return choice.plan_of(draw(singles, tie_seed).option,
@@ -243,6 +274,8 @@ Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot,
 PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePoint now) {
   const Tokens kv = plan.prompt + request.expected_output;
   PodLoad& decode = loads_.of(plan.decode->index);
+  ++decode_turn_;
+  if (plan.prefill != nullptr) ++prefill_turn_;
   for (const PrefixChain& chain : prefix_chains(request.blocks, plan.prompt)) {
     for (const auto* pod : {plan.decode.get(), plan.prefill.get()}) {
       if (pod != nullptr) prefixes_.believe(chain.elements, pod->index, now, now + kBeliefTime);

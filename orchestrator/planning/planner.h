@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
 #include "core/picking/latency_model.h"
 #include "core/picking/pod_load.h"
+#include "core/picking/policy.h"
 #include "core/picking/prefix_index.h"
 #include "core/plan.h"
 #include "core/pod.h"
@@ -23,10 +25,11 @@ struct PlanRequest {
   Tokens expected_output{128};
   Split split = Split::kAuto;
   std::string refuses_split;  // the connector's reason (Connector::refuses_split); empty: none
-  bool decode_needs_handoff = false;          // Connector::decode_needs_handoff
-  bool caches_are_told = false;               // by the pods, in events of what they keep and drop
-  std::size_t known_pieces = 0;               // of the text, whose token blocks are known
-  std::vector<std::string> excluded_prefill;  // names of pods that already failed this request
+  bool decode_needs_handoff = false;           // Connector::decode_needs_handoff
+  bool caches_are_told = false;                // by the pods, in events of what they keep and drop
+  std::size_t known_pieces = 0;                // of the text, whose token blocks are known
+  std::shared_ptr<const PodEntry> prefill_on;  // keeps the prompt's KV already; null: to be picked
+  std::vector<std::string> excluded_prefill;   // names of pods that already failed this request
   std::vector<std::string> excluded_decode;
   bool explain = false;
 };
@@ -44,6 +47,12 @@ class Planner {
  public:
   Planner(LoadTable& loads, PrefixIndex& prefixes, LatencyModel model = {})
       : loads_(loads), prefixes_(prefixes), model_(model) {}
+
+  // Of each stage. With one of others' in either, a prompt is split wherever it can be.
+  void set_policies(Policy prefill, Policy decode) {
+    prefill_policy_ = prefill;
+    decode_policy_ = decode;
+  }
 
   // Errors: kUnavailable (retryable) with the stage for which no pod passed the filters, and how
   // many were turned down for what.
@@ -66,6 +75,10 @@ class Planner {
   LoadTable& loads_;
   PrefixIndex& prefixes_;
   LatencyModel model_;
+  Policy prefill_policy_ = Policy::kPredicted;
+  Policy decode_policy_ = Policy::kPredicted;
+  std::uint64_t prefill_turn_ = 0;  // picks that were committed
+  std::uint64_t decode_turn_ = 0;
 };
 
 }  // namespace baton::orchestrator

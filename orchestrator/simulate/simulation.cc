@@ -1,0 +1,525 @@
+#include "orchestrator/simulate/simulation.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <memory>
+#include <queue>
+#include <random>
+#include <unordered_map>
+#include <utility>
+
+#include "core/picking/output_estimate.h"
+#include "orchestrator/planning/planner.h"
+#include "orchestrator/simulate/links.h"
+#include "orchestrator/simulate/sim_pod.h"
+
+namespace baton::orchestrator::simulate {
+namespace {
+
+using bench::RequestRecord;
+using engine_model::EngineEvent;
+using engine_model::SequenceId;
+
+constexpr Duration kEmptyWait = std::chrono::seconds(30);
+constexpr int kMostAttempts = 4;
+constexpr Bytes kPrefixIndex{256LL << 20};
+
+// One router: what a server has of its own.
+struct Replica {
+  Replica() : planner(loads, prefixes, model) {}
+  LoadTable loads;
+  PrefixIndex prefixes{kPrefixIndex};
+  LatencyModel model;
+  Planner planner;
+  OutputEstimate outputs;
+};
+
+struct Request {
+  std::size_t index = 0;
+  Replica* replica = nullptr;
+  PlanRequest wanted;
+  Plan plan;
+  PlanAccount account;
+  std::vector<TokenId> ids;
+  int max_tokens = 0;
+  int attempt = 0;
+  bool in_prefill = false;
+  bool in_transfer = false;
+  TimePoint came_at;
+  TimePoint prefilled_at;
+  TimePoint last_token_at;
+  RequestRecord record;
+};
+
+enum class EventKind : std::uint8_t { kPod, kArrivedKv, kLoss, kStart, kScrape, kArrival };
+
+struct Event {
+  TimePoint at;
+  EventKind kind;
+  std::uint64_t id = 0;  // pod, loss or request
+
+  // Of one time: what pods finished first, then what comes in.
+  [[nodiscard]] bool operator>(const Event& other) const {
+    if (at != other.at) return at > other.at;
+    if (kind != other.kind) return kind > other.kind;
+    return id > other.id;
+  }
+};
+
+constexpr std::uint64_t kLegs = 16;  // sequence ids of one request: attempts, and two legs of each
+
+class Simulation {
+ public:
+  Simulation(const SimulationOptions& options, bench::Workload& workload,
+             const std::vector<Duration>& schedule,
+             const std::function<void(std::size_t, Duration)>& progress)
+      : options_(options),
+        workload_(workload),
+        schedule_(schedule),
+        progress_(progress),
+        random_(options.seed),
+        links_(options.pods.size()) {
+    for (int i = 0; i < options.replicas; ++i) {
+      replicas_.push_back(std::make_unique<Replica>());
+      replicas_.back()->planner.set_policies(options.prefill_policy, options.decode_policy);
+    }
+    SimPod::Cache cache;
+    if (options.kv_events) {
+      cache.stored = [this](std::uint32_t pod, std::span<const std::uint64_t> blocks) {
+        for (const auto& replica : replicas_) replica->prefixes.confirm(blocks, pod, now_);
+      };
+      cache.removed = [this](std::uint32_t pod, std::span<const std::uint64_t> blocks) {
+        for (const auto& replica : replicas_) replica->prefixes.retract(blocks, pod);
+      };
+    }
+    for (const SimulatedPod& pod : options.pods) {
+      const auto index = static_cast<std::uint32_t>(pods_.size());
+      pods_.push_back(std::make_unique<SimPod>(pod, index, cache));
+    }
+    was_alive_.assign(pods_.size(), true);
+    dirty_.assign(pods_.size(), false);
+  }
+
+  Result<SimulationResult> run() {
+    scrape();
+    offer_all();
+    for (std::size_t i = 0; i < options_.losses.size(); ++i) {
+      events_.push({kEpoch + options_.losses[i].at, EventKind::kLoss, i});
+    }
+    events_.push({kEpoch + options_.scrape_interval, EventKind::kScrape, 0});
+    while (left_ > 0 && !failure_) {
+      now_ = events_.top().at;
+      settle_now();
+    }
+    if (failure_) return std::unexpected(std::move(*failure_));
+    return finish();
+  }
+
+ private:
+  static constexpr TimePoint kEpoch = TimePoint{} + std::chrono::hours(1);
+
+  // Everything that happens at this time.
+  void settle_now() {
+    while (!failure_) {
+      if (!events_.empty() && events_.top().at <= now_) {
+        const Event event = events_.top();
+        events_.pop();
+        handle(event);
+        continue;
+      }
+      if (dirty_pods_.empty()) return;
+      drive_pods();
+    }
+  }
+
+  void handle(const Event& event) {
+    switch (event.kind) {
+      case EventKind::kPod: touch(static_cast<std::uint32_t>(event.id)); break;
+      case EventKind::kArrivedKv:
+        if (event.id == link_round_) land_transfers();
+        break;
+      case EventKind::kLoss: lose(options_.losses[event.id]); break;
+      case EventKind::kStart: pods_[event.id]->start(); break;
+      case EventKind::kScrape:
+        scrape();
+        events_.push({now_ + options_.scrape_interval, EventKind::kScrape, 0});
+        for (const std::uint64_t id : std::exchange(waiting_, {})) plan(*requests_.at(id));
+        break;
+      case EventKind::kArrival: accept(event.id); break;
+    }
+  }
+
+  void touch(std::uint32_t pod) {
+    if (dirty_[pod]) return;
+    dirty_[pod] = true;
+    dirty_pods_.push_back(pod);
+  }
+
+  void drive_pods() {
+    for (const std::uint32_t pod : std::exchange(dirty_pods_, {})) {
+      dirty_[pod] = false;
+      if (!pods_[pod]->alive()) continue;
+      engine_events_.clear();
+      const TimePoint next = pods_[pod]->advance(now_, engine_events_);
+      if (next != TimePoint::max()) events_.push({std::max(next, now_), EventKind::kPod, pod});
+      // Handling one may add to the list of no pod but by touch().
+      const std::vector<EngineEvent> happened = std::exchange(engine_events_, {});
+      for (const EngineEvent& event : happened) hear(pod, event);
+    }
+  }
+
+  // Arrivals.
+
+  void offer_all() {
+    left_ = schedule_.size();
+    for (std::size_t i = 0; i < schedule_.size(); ++i) {
+      if (const auto before = workload_.follows(i); before && before->first < schedule_.size()) {
+        followers_[before->first].emplace_back(i, before->second);
+      } else {
+        events_.push({kEpoch + schedule_[i], EventKind::kArrival, i});
+      }
+    }
+  }
+
+  void accept(std::size_t index) {
+    auto asked = workload_.request(index);
+    if (!asked) {
+      failure_ = std::move(asked.error());
+      return;
+    }
+    assert(!asked->token_ids.empty());
+    auto made = std::make_unique<Request>();
+    Request& request = *made;
+    request.index = index;
+    request.replica = replicas_[replicas_.size() == 1 ? 0 : random_() % replicas_.size()].get();
+    request.ids.assign(asked->token_ids.begin(), asked->token_ids.end());
+    request.max_tokens = asked->max_tokens;
+    request.came_at = now_;
+    request.wanted.lora = asked->model;
+    request.wanted.blocks =
+        PromptBlocks::from_tokens(request.ids, block_tokens_of(*snapshot_), "", asked->model);
+    request.wanted.prompt = Tokens(static_cast<std::int64_t>(request.ids.size()));
+    request.wanted.split = options_.split;
+    request.wanted.caches_are_told = options_.kv_events;
+    RequestRecord& record = request.record;
+    record.index = index;
+    record.scheduled = record.sent = now_ - kEpoch;
+    record.prompt_tokens = record.built_tokens = static_cast<int>(request.ids.size());
+    record.asked_tokens = asked->max_tokens;
+    record.model = asked->model;
+    record.priority = asked->priority;
+    record.session = asked->session;
+    record.usage_reported = true;
+    record.usage_reports = 1;
+    requests_.emplace(index, std::move(made));
+    plan(request);
+  }
+
+  // Plans.
+
+  void plan(Request& request) {
+    request.wanted.expected_output = request.replica->outputs.expected();
+    auto plan = request.replica->planner.plan(request.wanted, *snapshot_, now_, random_());
+    if (!plan) {
+      if (now_ - request.came_at > kEmptyWait) {
+        end(request, bench::Outcome::kRejected, "503 no pod");
+      } else {
+        waiting_.push_back(request.index);
+      }
+      return;
+    }
+    request.plan = std::move(*plan);
+    request.account = request.replica->planner.commit(request.plan, request.wanted, now_);
+    if (request.plan.kind == PlanKind::kSplit) {
+      request.in_prefill = true;
+      submit(request, request.plan.prefill->index, prefill_sequence(request));
+    } else {
+      submit(request, request.plan.decode->index, decode_sequence(request));
+    }
+  }
+
+  [[nodiscard]] static SequenceId prefill_sequence(const Request& request) {
+    return request.index * kLegs + static_cast<std::uint64_t>(request.attempt) * 2;
+  }
+  [[nodiscard]] static SequenceId decode_sequence(const Request& request) {
+    return prefill_sequence(request) + 1;
+  }
+  void submit(Request& request, std::uint32_t index, SequenceId sequence) {
+    SimPod& pod = *pods_[index];
+    if (!pod.alive()) {
+      retry(request, pod);
+      return;
+    }
+    const bool is_prefill = sequence == prefill_sequence(request);
+    engine_model::SequenceSpec spec;
+    spec.prompt = request.ids;
+    spec.lora = request.wanted.lora;
+    spec.ignore_end = true;
+    spec.max_tokens = is_prefill ? 1 : request.max_tokens;
+    spec.keep_blocks = is_prefill;
+    spec.wait_for_kv = !is_prefill && request.plan.kind == PlanKind::kSplit;
+    pod.engine().submit(sequence, std::move(spec));
+    pod.count_request();
+    touch(index);
+  }
+
+  void retry(Request& request, const SimPod& gone) {
+    ++result_.system.retries;
+    request.account = {};
+    request.in_prefill = request.in_transfer = false;
+    request.wanted.excluded_prefill.push_back(gone.spec().name);
+    request.wanted.excluded_decode.push_back(gone.spec().name);
+    if (++request.attempt == kMostAttempts) {
+      end(request, bench::Outcome::kRejected, "503 retries");
+      return;
+    }
+    plan(request);
+  }
+
+  // What engines say.
+
+  void hear(std::uint32_t pod, const EngineEvent& event) {
+    const auto found = requests_.find(event.sequence / kLegs);
+    if (found == requests_.end()) return;
+    Request& request = *found->second;
+    const bool is_prefill = event.sequence == prefill_sequence(request);
+    if (!is_prefill && event.sequence != decode_sequence(request)) return;
+    switch (event.kind) {
+      case EngineEvent::Kind::kWantsKv: fetch(request, pod, event); break;
+      case EngineEvent::Kind::kFinished:
+        end(request, bench::Outcome::kHttpError, "400 too long");
+        break;
+      case EngineEvent::Kind::kToken:
+        if (is_prefill) {
+          prefilled(request, event);
+        } else {
+          give(request, event);
+        }
+        break;
+    }
+  }
+
+  void computed(Request& request, Tokens cached) {
+    result_.system.prompt_tokens += request.wanted.prompt.count();
+    result_.system.reused_tokens += cached.count();
+    request.record.cached_tokens = static_cast<int>(cached.count());
+    request.replica->planner.confirm(request.plan, request.wanted, now_);
+  }
+
+  void prefilled(Request& request, const EngineEvent& event) {
+    request.in_prefill = false;
+    request.prefilled_at = now_;
+    request.account.prefill.finish();
+    computed(request, event.cached_tokens);
+    if (options_.decode_policy != Policy::kPredicted) pick_decode(request);
+    submit(request, request.plan.decode->index, decode_sequence(request));
+  }
+
+  // Policies of others pick the decode pod when the prompt is computed, as where they are from.
+  void pick_decode(Request& request) {
+    request.account.decode.finish();
+    request.wanted.prefill_on = request.plan.prefill;
+    auto plan = request.replica->planner.plan(request.wanted, *snapshot_, now_, random_());
+    request.wanted.prefill_on = nullptr;
+    if (!plan) return;  // then the one of before
+    request.plan = std::move(*plan);
+    request.account = request.replica->planner.commit(request.plan, request.wanted, now_);
+    request.account.prefill.finish();
+  }
+
+  void fetch(Request& request, std::uint32_t to, const EngineEvent& event) {
+    const EngineProfile& profile = pods_[to]->spec().profile;
+    const Tokens missing = request.wanted.prompt - event.cached_tokens;
+    const Bytes bytes(missing.count() * profile.bytes_per_token.count());
+    request.in_transfer = true;
+    result_.system.transferred_bytes += bytes.count();
+    const Duration alone = profile.engine.timing.transfer(bytes);
+    if (alone == Duration::zero()) {
+      land(request);
+      return;
+    }
+    links_.begin(request.index, request.plan.prefill->index, to, alone, now_);
+    watch_links();
+  }
+
+  void watch_links() {
+    ++link_round_;
+    if (const auto next = links_.next()) {
+      events_.push({next->at, EventKind::kArrivedKv, link_round_});
+    }
+  }
+
+  void land_transfers() {
+    for (const std::uint64_t id : links_.arrived(now_)) land(*requests_.at(id));
+    watch_links();
+  }
+
+  void land(Request& request) {
+    request.in_transfer = false;
+    ++result_.system.hand_offs;
+    result_.system.exposed_transfer_s += to_seconds(now_ - request.prefilled_at);
+    let_go(request);
+    engine_model::Engine& engine = pods_[request.plan.decode->index]->engine();
+    const SequenceId sequence = decode_sequence(request);
+    engine.kv_arrived(sequence, engine.find(sequence)->content);
+    touch(request.plan.decode->index);
+  }
+
+  // The prefill pod need not keep the blocks any longer.
+  void let_go(Request& request) {
+    SimPod& pod = *pods_[request.plan.prefill->index];
+    if (!pod.alive()) return;
+    pod.engine().free_kept(prefill_sequence(request));
+    touch(request.plan.prefill->index);
+  }
+
+  void give(Request& request, const EngineEvent& event) {
+    RequestRecord& record = request.record;
+    const Duration at = now_ - kEpoch;
+    if (record.token_events++ == 0) {
+      record.first_event = record.first_token = at;
+      if (request.plan.kind == PlanKind::kDecodeOnly) {
+        ++result_.system.decode_only;
+        computed(request, event.cached_tokens);
+      }
+      request.account.decode.prefill_done();
+    } else {
+      record.gaps_us.push_back(static_cast<std::uint32_t>(
+          std::chrono::round<std::chrono::microseconds>(now_ - request.last_token_at).count()));
+    }
+    request.last_token_at = now_;
+    record.last_token = at;
+    ++record.output_tokens;
+    if (event.finish) end(request, bench::Outcome::kCompleted, "");
+  }
+
+  void end(Request& request, bench::Outcome outcome, std::string reason) {
+    RequestRecord& record = request.record;
+    record.outcome = outcome;
+    record.status = outcome == bench::Outcome::kCompleted ? 200 : 503;
+    record.reason = std::move(reason);
+    record.ended = now_ - kEpoch;
+    if (outcome == bench::Outcome::kCompleted)
+      request.replica->outputs.observe(record.output_tokens);
+    result_.run.records.push_back(std::move(record));
+    const std::size_t index = request.index;
+    requests_.erase(index);
+    --left_;
+    workload_.answered(index, {});
+    if (const auto next = followers_.find(index); next != followers_.end()) {
+      for (const auto& [follower, pause] : next->second) {
+        const TimePoint at = std::max(now_ + pause, kEpoch + schedule_[follower]);
+        events_.push({at, EventKind::kArrival, follower});
+      }
+      followers_.erase(next);
+    }
+    constexpr std::size_t kEach = 1000;
+    if (progress_ && result_.run.records.size() % kEach == 0) {
+      progress_(result_.run.records.size(), now_ - kEpoch);
+    }
+  }
+
+  // Pods that die.
+
+  void lose(const PodLoss& loss) {
+    const auto found = std::ranges::find(options_.pods, loss.pod, &SimulatedPod::name);
+    const auto index = static_cast<std::uint32_t>(found - options_.pods.begin());
+    SimPod& pod = *pods_[index];
+    if (!pod.alive()) return;
+    pod.die();
+    (void)links_.cut(index, now_);
+    watch_links();
+    if (loss.away != Duration::max()) {
+      events_.push({now_ + loss.away + pod.spec().profile.start_up, EventKind::kStart, index});
+    }
+    std::vector<std::uint64_t> hit;
+    for (const auto& [id, request] : requests_) {
+      if (is_on(*request, index)) hit.push_back(id);
+    }
+    std::ranges::sort(hit);
+    for (const std::uint64_t id : hit) lose_leg(*requests_.at(id), index);
+  }
+
+  [[nodiscard]] static bool is_on(const Request& request, std::uint32_t index) {
+    if (request.plan.decode == nullptr || !request.account.decode.open()) return false;  // waits
+    if (request.in_prefill) return request.plan.prefill->index == index;
+    const bool fetches_from = request.in_transfer && request.plan.prefill->index == index;
+    return fetches_from || request.plan.decode->index == index;
+  }
+
+  void lose_leg(Request& request, std::uint32_t index) {
+    if (request.record.token_events > 0) {
+      end(request, bench::Outcome::kStreamError, "decode pod died");
+      return;
+    }
+    const std::uint32_t decode = request.plan.decode->index;
+    if (!request.in_prefill && pods_[decode]->alive()) {
+      pods_[decode]->engine().abort(decode_sequence(request));
+      touch(decode);
+    }
+    if (!request.in_prefill && request.plan.kind == PlanKind::kSplit) let_go(request);
+    retry(request, *pods_[index]);
+  }
+
+  // The view of the pods.
+
+  void scrape() {
+    auto snapshot = std::make_shared<Snapshot>();
+    snapshot->version = ++version_;
+    snapshot->pool = "simulated";
+    for (std::uint32_t i = 0; i < pods_.size(); ++i) {
+      snapshot->pods.push_back(pods_[i]->observe(now_));
+      if (was_alive_[i] && !pods_[i]->alive()) {
+        for (const auto& replica : replicas_) replica->prefixes.forget_pod(i);
+      }
+      was_alive_[i] = pods_[i]->alive();
+    }
+    snapshot_ = std::move(snapshot);
+  }
+
+  SimulationResult finish() {
+    std::ranges::sort(result_.run.records, {}, &RequestRecord::index);
+    result_.system.duration = now_ - kEpoch;
+    for (const auto& pod : pods_) {
+      result_.system.pods.push_back(pod->figures());
+      result_.system.preemptions += pod->preemptions();
+      result_.system.engine_steps += pod->steps();
+    }
+    return std::move(result_);
+  }
+
+  const SimulationOptions& options_;
+  bench::Workload& workload_;
+  const std::vector<Duration>& schedule_;
+  const std::function<void(std::size_t, Duration)>& progress_;
+  std::mt19937_64 random_;
+  TimePoint now_ = kEpoch;
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  std::vector<std::unique_ptr<Replica>> replicas_;
+  std::vector<std::unique_ptr<SimPod>> pods_;
+  std::vector<bool> dirty_;
+  std::vector<std::uint32_t> dirty_pods_;
+  std::vector<bool> was_alive_;  // at the last scrape
+  std::vector<EngineEvent> engine_events_;
+  Links links_;
+  std::uint64_t link_round_ = 0;
+  std::shared_ptr<const Snapshot> snapshot_;
+  std::uint64_t version_ = 0;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Request>> requests_;  // alive, by index
+  std::unordered_map<std::size_t, std::vector<std::pair<std::size_t, Duration>>> followers_;
+  std::vector<std::uint64_t> waiting_;  // for a pod
+  std::size_t left_ = 0;
+  std::optional<Error> failure_;
+  SimulationResult result_;
+};
+
+}  // namespace
+
+Result<SimulationResult> simulate(const SimulationOptions& options, bench::Workload& workload,
+                                  const std::vector<Duration>& schedule,
+                                  const std::function<void(std::size_t, Duration)>& progress) {
+  return Simulation(options, workload, schedule, progress).run();
+}
+
+}  // namespace baton::orchestrator::simulate

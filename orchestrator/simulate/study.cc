@@ -1,0 +1,293 @@
+#include "orchestrator/simulate/study.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "core/picking/policy.h"
+#include "orchestrator/bench/results/compare.h"
+#include "orchestrator/bench/results/result_json.h"
+#include "orchestrator/build_info.h"
+
+namespace baton::orchestrator::simulate {
+namespace {
+
+constexpr int kMostPods = 10'000;
+// Ids that prompts are made of; so many that no two blocks are the same by chance.
+constexpr bench::TokenIdRange kTokenIds{3, 1 << 30};
+
+std::unexpected<Error> bad(std::string message) {
+  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
+}
+
+template <class Number>
+std::optional<Number> number_of_text(std::string_view text) {
+  Number value{};
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<Duration> seconds_of(std::string_view text) {
+  const auto value = number_of_text<double>(text);
+  if (!value || !std::isfinite(*value) || *value < 0) return std::nullopt;
+  return std::chrono::duration_cast<Duration>(Seconds(*value));
+}
+
+struct Ran {
+  bench::ComparedRun compared;
+  SimulationResult result;
+};
+
+class Study {
+ public:
+  Study(const StudyOptions& options, const Watcher& watcher)
+      : options_(options),
+        watcher_(watcher),
+        prompts_(bench::PromptBuilder::from_token_ids(kTokenIds, 0)) {}
+
+  Result<StudyResult> run() {
+    if (options_.load.concurrency > 0 || options_.load.max_concurrency > 0) {
+      return bad(
+          "--concurrency: a simulation has an open loop: give --rate, or a trace with times");
+    }
+    std::vector<bench::ComparedSide> sides;
+    for (const PolicyPair& policy : options_.policies) sides.push_back({policy.name, "", {}});
+    for (int round = 0; round < options_.load.repeats; ++round) {
+      for (std::size_t side = 0; side < sides.size(); ++side) {
+        auto run = run_once(options_.policies[side], round);
+        if (!run) return std::unexpected(std::move(run.error()));
+        sides[side].runs.push_back(std::move(*run));
+      }
+    }
+    if (sides.size() > 1) {
+      result_.json = bench::compare(
+          sides, {.seed = options_.load.seed, .version = std::string(build_info().version)});
+    } else {
+      std::vector<bench::Json> summaries;
+      for (bench::ComparedRun& run : sides.front().runs)
+        summaries.push_back(std::move(run.summary));
+      result_.json = bench::summarize_repeats(summaries);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  Result<bench::ComparedRun> run_once(const PolicyPair& policy, int round) {
+    bench::LoadOptions load = options_.load;
+    load.seed += static_cast<std::uint64_t>(round);
+    bench::WorkloadSpec spec = options_.workload;
+    spec.seed = load.seed;
+    auto workload = bench::make_workload(spec, prompts_);
+    if (!workload) return std::unexpected(std::move(workload.error()));
+    auto plan = bench::plan_run(load, **workload);
+    if (!plan) return std::unexpected(std::move(plan.error()));
+    SimulationOptions system = options_.system;
+    system.prefill_policy = policy.prefill;
+    system.decode_policy = policy.decode;
+    system.seed = load.seed;
+    std::string what = policy.name;
+    if (load.repeats > 1) what += fmt::format(", round {} of {}", round + 1, load.repeats);
+    const std::size_t all = plan->requests;
+    auto ran = simulate(system, **workload, plan->schedule, [&](std::size_t done, Duration now) {
+      if (watcher_) watcher_(what, done, all, now);
+    });
+    if (!ran) return std::unexpected(std::move(ran.error()));
+    if (watcher_) watcher_(what, all, all, ran->system.duration);
+
+    bench::SummaryOptions summary;
+    summary.slo = options_.goodput;
+    summary.window = plan->window;
+    summary.backend = "simulated";
+    summary.label = policy.name;
+    summary.version = build_info().version;
+    summary.seed = load.seed;
+    summary.workload = (*workload)->describe();
+    summary.prompt_source = summary.tokenizer = prompts_.source();
+    summary.request_rate = load.rate.value_or(std::numeric_limits<double>::infinity());
+    if (!load.rate && plan->schedule.size() > 1) {
+      const double span = to_seconds(plan->schedule.back());
+      if (span > 0) summary.request_rate = static_cast<double>(plan->schedule.size() - 1) / span;
+    }
+    bench::ComparedRun compared;
+    compared.summary = bench::summarize(ran->run, summary);
+    compared.summary["system"] = system_json(ran->system);
+    compared.times = bench::request_times(ran->run.records, plan->window);
+    for (bench::RequestRecord& record : ran->run.records) {
+      record.run = what;
+      record.gaps_us = {};
+      result_.records.push_back(std::move(record));
+    }
+    return compared;
+  }
+
+  const StudyOptions& options_;
+  const Watcher& watcher_;
+  bench::PromptBuilder prompts_;
+  StudyResult result_;
+};
+
+std::string render_system(const bench::Json& run) {
+  if (!run.contains("system")) return {};
+  const bench::Json& system = run.at("system");
+  return fmt::format(
+      "pods        prefill busy {:.0f} %, decode busy {:.0f} %; KV at most {:.0f} %\n"
+      "prefix      {:.1f} % of prompt tokens reused; {:.1f} % of requests decode-only\n"
+      "hand-offs   {}, {:.1f} GB, {:.2f} ms exposed on average; {} preemptions, {} retries\n",
+      100 * system.at("prefill_busy").get<double>(), 100 * system.at("decode_busy").get<double>(),
+      100 * system.at("max_kv_usage").get<double>(), 100 * system.at("reuse").get<double>(),
+      100 * system.at("decode_only_share").get<double>(),
+      system.at("hand_offs").get<std::int64_t>(),
+      system.at("transferred_bytes").get<double>() / 1e9,
+      system.at("exposed_transfer_ms").get<double>(), system.at("preemptions").get<std::int64_t>(),
+      system.at("retries").get<std::int64_t>());
+}
+
+}  // namespace
+
+Result<PolicyPair> parse_policy(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  const auto named = [&](std::string_view name) -> Result<Policy> {
+    if (const auto policy = policy_from_name(name)) return *policy;
+    return bad(fmt::format("--policy {}: there is no policy '{}'; known: {}", text, name,
+                           fmt::join(policy_names(), ", ")));
+  };
+  const auto prefill = named(text.substr(0, slash));
+  if (!prefill) return std::unexpected(prefill.error());
+  const auto decode = named(slash == std::string_view::npos ? text : text.substr(slash + 1));
+  if (!decode) return std::unexpected(decode.error());
+  return PolicyPair{std::string(text), *prefill, *decode};
+}
+
+Result<std::vector<SimulatedPod>> parse_pods(std::string_view text, const EngineProfile& usual) {
+  std::vector<SimulatedPod> pods;
+  std::array<int, 3> counts{};
+  const auto refuse = [&](std::string_view part) {
+    return bad(fmt::format(
+        "--pods {}: '{}' must be ROLE=COUNT or ROLE=COUNT:PROFILE, roles prefill, decode and both",
+        text, part));
+  };
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::size_t comma = rest.find(',');
+    const std::string_view part = rest.substr(0, comma);
+    rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
+    const std::size_t equals = part.find('=');
+    if (equals == std::string_view::npos) return refuse(part);
+    const auto role = role_from_name(part.substr(0, equals));
+    const std::size_t colon = part.find(':');
+    const auto count = number_of_text<int>(part.substr(equals + 1, colon - equals - 1));
+    if (!role || !count || *count < 0) return refuse(part);
+    EngineProfile profile = usual;
+    if (colon != std::string_view::npos) {
+      auto found = find_engine_profile(part.substr(colon + 1));
+      if (!found) return std::unexpected(found.error());
+      profile = std::move(*found);
+    }
+    if (pods.size() + static_cast<std::size_t>(*count) > kMostPods) {
+      return bad(fmt::format("--pods {}: more than {} pods", text, kMostPods));
+    }
+    for (int i = 0; i < *count; ++i) {
+      int& number = counts[static_cast<std::size_t>(*role)];
+      pods.push_back({fmt::format("{}-{}", name_of(*role), number++), *role, profile});
+    }
+  }
+  const bool decodes =
+      std::ranges::any_of(pods, [](const SimulatedPod& pod) { return can_decode(pod.role); });
+  if (!decodes) return bad(fmt::format("--pods {}: no pod of them decodes", text));
+  const auto other = std::ranges::find_if(pods, [&](const SimulatedPod& pod) {
+    return pod.profile.engine.block_tokens != pods.front().profile.engine.block_tokens;
+  });
+  if (other != pods.end()) {
+    return bad(
+        fmt::format("--pods {}: blocks of {} and of {} tokens; pods of one pool share one size",
+                    text, pods.front().profile.engine.block_tokens.count(),
+                    other->profile.engine.block_tokens.count()));
+  }
+  return pods;
+}
+
+Result<PodLoss> parse_loss(std::string_view text, const std::vector<SimulatedPod>& pods) {
+  PodLoss loss;
+  const std::size_t at = text.find('@');
+  loss.pod = text.substr(0, at);
+  if (std::ranges::find(pods, loss.pod, &SimulatedPod::name) == pods.end()) {
+    return bad(fmt::format("--lose {}: there is no pod '{}'; they are named {} and so on", text,
+                           loss.pod, pods.front().name));
+  }
+  const std::string_view times = at == std::string_view::npos ? "" : text.substr(at + 1);
+  const std::size_t plus = times.find('+');
+  const auto when = seconds_of(times.substr(0, plus));
+  const auto away = plus == std::string_view::npos ? std::optional(Duration::max())
+                                                   : seconds_of(times.substr(plus + 1));
+  if (!when || !away) {
+    return bad(fmt::format("--lose {}: must be POD@SECONDS or POD@SECONDS+AWAY", text));
+  }
+  loss.at = *when;
+  loss.away = *away;
+  return loss;
+}
+
+Result<StudyResult> run_study(const StudyOptions& options, const Watcher& watcher) {
+  return Study(options, watcher).run();
+}
+
+bench::Json system_json(const SystemFigures& system) {
+  bench::Json json;
+  const double duration = std::max(to_seconds(system.duration), 1e-9);
+  double prefill_s = 0;
+  double decode_s = 0;
+  int prefills = 0;
+  int decodes = 0;
+  double max_kv_usage = 0;
+  for (const auto& pod : system.pods) {
+    if (pod.role == Role::kPrefill) {
+      prefill_s += pod.busy_s;
+      ++prefills;
+    } else {
+      decode_s += pod.busy_s;
+      ++decodes;
+    }
+    max_kv_usage = std::max(max_kv_usage, pod.max_kv_usage);
+  }
+  const auto share = [duration](double seconds, int pods) {
+    return pods > 0 ? seconds / (duration * pods) : 0.0;
+  };
+  const auto served = std::max<std::int64_t>(1, system.hand_offs + system.decode_only);
+  json["duration_s"] = duration;
+  json["reuse"] = system.reuse();
+  json["prompt_tokens"] = system.prompt_tokens;
+  json["decode_only_share"] = static_cast<double>(system.decode_only) / static_cast<double>(served);
+  json["prefill_busy"] = share(prefill_s, prefills);
+  json["decode_busy"] = share(decode_s, decodes);
+  json["max_kv_usage"] = max_kv_usage;
+  json["hand_offs"] = system.hand_offs;
+  json["transferred_bytes"] = system.transferred_bytes;
+  json["exposed_transfer_ms"] =
+      system.hand_offs > 0 ? 1e3 * system.exposed_transfer_s / static_cast<double>(system.hand_offs)
+                           : 0.0;
+  json["preemptions"] = system.preemptions;
+  json["retries"] = system.retries;
+  json["engine_steps"] = system.engine_steps;
+  bench::Json pods = bench::Json::array();
+  for (const auto& pod : system.pods) {
+    pods.push_back({{"name", pod.name},
+                    {"role", name_of(pod.role)},
+                    {"busy", pod.busy_s / duration},
+                    {"requests", pod.requests},
+                    {"max_kv_usage", pod.max_kv_usage}});
+  }
+  json["pods"] = std::move(pods);
+  return json;
+}
+
+std::string render_study(const bench::Json& result, bool color) {
+  if (bench::text_of(result, "kind") == "compare") return bench::render_compare(result, color);
+  return bench::render_table(result, color) + render_system(result);
+}
+
+}  // namespace baton::orchestrator::simulate
