@@ -8,20 +8,23 @@ namespace {
 Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
                 const PickRequest& request, const LatencyModel& model) {
   const int running = load.running_decodes.load(std::memory_order_relaxed);
-  const Tokens reserved(load.reserved_kv_tokens.load(std::memory_order_relaxed));
-  const Tokens queued(load.uncached_prefill_tokens.load(std::memory_order_relaxed));
+  const Tokens kv =
+      Tokens(load.reserved_kv_tokens.load(std::memory_order_relaxed)) + request.prompt;
   const Tokens missing = request.prompt - cached;
-  const double step = model.step_seconds(running + 1, reserved + request.prompt);
+  const double step = model.step_seconds(entry.index, running + 1, static_cast<double>(kv.count()));
   const auto later_tokens = std::max<std::int64_t>(request.expected_output.count() - 1, 0);
 
   Score score;
-  score.add("admit", model.prefill_seconds(queued));
+  score.add("admit", model.prefill_seconds(entry.index, PromptWork::waiting_at(load)));
   if (request.whole) {
-    score.add("prefill", model.prefill_seconds(missing));
-    score.add("harm", model.prefill_seconds(missing) * running);
+    PromptWork prompt = PromptWork::of(cached, missing);
+    score.add("prefill", model.prefill_seconds(entry.index, prompt));
+    prompt.prompts = 0;  // the fixed part holds up no step of others
+    score.add("harm", model.prefill_seconds(entry.index, prompt) * running);
   } else {
     const Bytes bytes(entry.pod.facts.bytes_per_token.count() * missing.count());
-    score.add("transfer", model.exposed_transfer_seconds(bytes, 0.0));
+    score.add("transfer", model.transfer_seconds(LatencyModel::kAnyPod, entry.index, bytes) +
+                              model.handoff_seconds());
   }
   score.add("step", step);
   score.add("tokens", step * static_cast<double>(later_tokens));

@@ -96,13 +96,14 @@ class ParseRequest final : public HotPath {
     }
     return std::make_shared<const orchestrator::Config>(std::move(config));
   }
-  orchestrator::SharedTables tables() { return {loads_, prefixes_, metrics_}; }
+  orchestrator::SharedTables tables() { return {loads_, prefixes_, latencies_, metrics_}; }
 
   std::string body_;
   std::string next_;
   boost::asio::io_context io_;
   LoadTable loads_;
   PrefixIndex prefixes_{Bytes(1 << 20)};
+  LatencyModels latencies_;
   Metrics metrics_;
   orchestrator::ThreadContext context_;
 };
@@ -272,7 +273,8 @@ class MakePlan final : public HotPath {
   PrefixIndex prefixes_{Bytes(16 << 20)};
   std::vector<LoadTicket> tickets_;
   orchestrator::PlanRequest request_;
-  orchestrator::Planner planner_{loads_, prefixes_};
+  LatencyModel model_;
+  orchestrator::Planner planner_{loads_, prefixes_, model_};
   std::uint64_t seed_ = 0;
 };
 

@@ -5,10 +5,9 @@ namespace {
 
 Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
                 const PickRequest& request, const LatencyModel& model) {
-  const Tokens queued(load.uncached_prefill_tokens.load(std::memory_order_relaxed));
   Score score;
-  score.add("queue", model.prefill_seconds(queued));
-  score.add("prefill", model.prefill_seconds(request.prompt - cached));
+  score.add("queue", model.prefill_seconds(entry.index, PromptWork::waiting_at(load)));
+  score.add("prefill", model.prefill_seconds(entry.index, cached, request.prompt - cached));
   score.add("lora", model.lora_seconds(lora_residency(entry.state, request.lora)));
   return score;
 }

@@ -1,37 +1,286 @@
 #include "core/picking/latency_model.h"
 
 #include <algorithm>
+#include <cmath>
+#include <initializer_list>
 
 namespace baton {
 namespace {
 
-double as_double(std::int64_t count) {
-  return static_cast<double>(std::max<std::int64_t>(count, 0));
+// Of the logarithms: of what each coefficient is off by, and of what all are (a slow machine).
+constexpr double kPriorSpread = 1.0;
+constexpr double kPriorCommon = 2.0;
+constexpr double kMemory = 300;  // observations
+constexpr double kErrorMemory = 100;
+constexpr double kLeastCoefficient = 1e-15;
+constexpr double kMostLogRatio = 7.0;
+
+// The bend of a step's time over the KV is told at this many tokens, where a pod may have a step
+// that takes less (paging, overlap) or more than in proportion.
+constexpr double kBendTokens = 1e6;
+constexpr double kBendSpread = 0.5;
+
+// A residual is unusual beyond so many standard deviations, and weighs less the further it is.
+constexpr double kUnusual = 2.5;
+// A pod changed where a median of nine is off by 20 %, or by four of its standard deviations.
+constexpr double kLeastChange = 0.2;
+constexpr double kChangeSpreads = 1.7;
+// Means of this many decode steps weigh half of what those of very many do.
+constexpr double kHalfWeightSteps = 16;
+
+constexpr double kMostTokens = 1e9;
+constexpr double kMostPairs = kMostTokens * kMostTokens;
+constexpr double kMostSequences = 1e6;
+constexpr double kMostBytes = 1e15;
+constexpr double kLeastSeconds = 1e-7;
+constexpr double kMostSeconds = 1e5;
+
+double in_range(double value, double most) {
+  return value > 0.0 ? std::min(value, most) : 0.0;  // NaN too is 0
+}
+
+// Whether the figures of an observation can be true.
+bool is_sane(double seconds, std::initializer_list<double> counts, double most) {
+  return seconds >= kLeastSeconds && seconds <= kMostSeconds &&
+         std::ranges::all_of(counts, [most](double n) { return n >= 0.0 && n <= most; });
+}
+
+double log_of(double coefficient) {
+  return std::log(in_range(std::max(coefficient, kLeastCoefficient), kMostSeconds));
+}
+
+double coefficient_of(double logarithm) {
+  return std::clamp(std::exp(logarithm), kLeastCoefficient, kMostSeconds);
+}
+
+template <std::size_t N>
+void publish(std::array<std::atomic<double>, N>& coefficients, const LogFilter<N>& fit) {
+  for (std::size_t i = 0; i < N; ++i) {
+    coefficients[i].store(coefficient_of(fit.parameters()[i]), std::memory_order_relaxed);
+  }
+}
+
+template <std::size_t N>
+std::array<double, N> read(const std::array<std::atomic<double>, N>& coefficients) {
+  std::array<double, N> values;
+  for (std::size_t i = 0; i < N; ++i) values[i] = coefficients[i].load(std::memory_order_relaxed);
+  return values;
+}
+
+// KV beyond the top of the bend takes what the top takes.
+double up_to_top(double kv, double per_token, double per_square) {
+  return per_square < 0.0 ? std::min(kv, per_token / (-2.0 * per_square)) : kv;
 }
 
 }  // namespace
 
-double LatencyModel::prefill_seconds(Tokens uncached) const {
-  return as_double(uncached.count()) * prior_.prefill_seconds_per_token;
+PromptWork PromptWork::of(Tokens cached, Tokens uncached) {
+  const double held = in_range(static_cast<double>(cached.count()), kMostTokens);
+  const double fresh = in_range(static_cast<double>(uncached.count()), kMostTokens);
+  return {1.0, fresh, fresh * (2.0 * held + fresh)};
 }
 
-double LatencyModel::step_seconds(int batch, Tokens kv) const {
-  return prior_.step_seconds + as_double(batch) * prior_.step_seconds_per_sequence +
-         as_double(kv.count()) * prior_.step_seconds_per_kv_token;
+PromptWork PromptWork::waiting_at(const PodLoad& load) {
+  const auto now = [](const auto& count) {
+    return static_cast<double>(count.load(std::memory_order_relaxed));
+  };
+  return {now(load.waiting_prompts), now(load.uncached_prefill_tokens), now(load.waiting_pairs)};
 }
 
-double LatencyModel::exposed_transfer_seconds(Bytes bytes, double hidden_seconds) const {
-  const double moving = as_double(bytes.count()) / prior_.transfer_bytes_per_second;
-  return std::max(0.0, moving - hidden_seconds) + prior_.handoff_seconds;
+template <std::size_t N>
+LatencyModel::Kind<N>::Kind(const std::array<double, N>& start,
+                            const std::array<double, N>& spread_of,
+                            const std::array<double, N>& common)
+    : fit(start, spread_of, common, kMemory) {}
+
+LatencyModel::LatencyModel(const LatencyPrior& prior)
+    : prior_(prior),
+      prefill_({log_of(prior.prefill_seconds), log_of(prior.prefill_seconds_per_token),
+                log_of(prior.prefill_seconds_per_pair)},
+               {kPriorSpread, kPriorSpread, kPriorSpread},
+               {kPriorCommon, kPriorCommon, kPriorCommon}),
+      step_({log_of(prior.step_seconds), log_of(prior.step_seconds_per_sequence),
+             log_of(prior.step_seconds_per_kv_token), 0.0},
+            {kPriorSpread, kPriorSpread, kPriorSpread, kBendSpread},
+            {kPriorCommon, kPriorCommon, kPriorCommon, 0.0}),
+      transfer_({log_of(prior.transfer_seconds),
+                 log_of(1.0 / std::max(prior.transfer_bytes_per_second, 1.0))},
+                {kPriorSpread, kPriorSpread}, {kPriorCommon, kPriorCommon}),
+      lora_({log_of(prior.lora_load_seconds)}, {kPriorSpread}, {kPriorCommon}) {
+  publish(prefill_.coefficients, prefill_.fit);
+  publish(transfer_.coefficients, transfer_.fit);
+  publish(lora_.coefficients, lora_.fit);
+  publish_step();
+}
+
+LatencyModel::~LatencyModel() {
+  for (auto& chunk : chunks_) delete chunk.load();
+}
+
+// The last one is the square's: bend times the linear one.
+void LatencyModel::publish_step() {
+  publish(step_.coefficients, step_.fit);
+  const auto& parameters = step_.fit.parameters();
+  step_.coefficients[3].store(coefficient_of(parameters[2]) * parameters[3] / kBendTokens,
+                              std::memory_order_relaxed);
+}
+
+const LatencyModel::PodFactors* LatencyModel::find(std::uint32_t pod) const {
+  if (pod >= LoadTable::kMaxPods) return nullptr;
+  const Chunk* chunk = chunks_[pod / kChunkPods].load(std::memory_order_acquire);
+  return chunk == nullptr ? nullptr : &(*chunk)[pod % kChunkPods];
+}
+
+LatencyModel::PodFactors* LatencyModel::grow(std::uint32_t pod) {
+  if (pod >= LoadTable::kMaxPods) return nullptr;
+  std::atomic<Chunk*>& place = chunks_[pod / kChunkPods];
+  if (place.load(std::memory_order_relaxed) == nullptr) {
+    place.store(std::make_unique<Chunk>().release(), std::memory_order_release);
+  }
+  return &(*place.load(std::memory_order_relaxed))[pod % kChunkPods];
+}
+
+// A Kalman step in the log domain, where the fit's parameters and the logarithm of the pod's factor
+// share the residual by their variances. An unusual residual counts as a noisier one.
+template <std::size_t N>
+void LatencyModel::learn(Kind<N>& kind, OwnFactor& own, const std::array<double, N>& slopes,
+                         double predicted, double seconds, double weight) {
+  const double ratio = seconds / predicted;
+  const double residual = std::clamp(std::log(ratio), -kMostLogRatio, kMostLogRatio);
+  const double known = kind.fit.variance(slopes) + own.variance();
+  const double noise = kind.spread * kind.spread / weight;
+  const double unusual = residual * residual / (kUnusual * kUnusual * (known + noise));
+  const double total = known + noise * std::max(1.0, unusual);
+
+  // How far a residual tells of the noise, not of what is still to be learnt.
+  const double settled = noise / (known + noise);
+  kind.ratios.add(residual, settled);
+  const double change = std::max(kLeastChange, kChangeSpreads * kind.spread);
+  kind.fit.learn(slopes, residual, total);
+  own.learn(residual, total, change);
+
+  constexpr double kMeanToDeviation = 1.2533;  // of a normal distribution: √(π/2)
+  const double deviation = std::min(std::abs(residual), 3 * kind.spread) * kMeanToDeviation;
+  kind.spread += settled * settled / 50 * (deviation - kind.spread);
+  kind.spread = std::clamp(kind.spread, 0.03, 1.0);
+
+  ++kind.seen;
+  const double share = std::max(1.0 / kErrorMemory, 1.0 / static_cast<double>(kind.seen));
+  kind.error += share * (std::min(std::abs(ratio - 1.0), 10.0) - kind.error);
+}
+
+void LatencyModel::observe(const PrefillSeen& seen) {
+  if (!is_sane(seen.seconds, {seen.prompts, seen.uncached_tokens}, kMostTokens) ||
+      !is_sane(seen.seconds, {seen.pairs}, kMostPairs) || seen.prompts <= 0.0 ||
+      seen.uncached_tokens <= 0.0) {
+    return;
+  }
+  const std::scoped_lock lock(learning_);
+  PodFactors* pod = grow(seen.pod);
+  if (pod == nullptr) return;
+  auto [prompts, tokens, pairs] = read(prefill_.coefficients);
+  prompts *= seen.prompts;
+  tokens *= seen.uncached_tokens;
+  pairs *= seen.pairs;
+  const double fit = prompts + tokens + pairs;
+  learn(prefill_, pod->prefill, {prompts / fit, tokens / fit, pairs / fit},
+        fit * pod->prefill.get(), seen.seconds, 1.0);
+  publish(prefill_.coefficients, prefill_.fit);
+}
+
+void LatencyModel::observe(const StepSeen& seen) {
+  if (!is_sane(seen.seconds, {seen.batch}, kMostSequences) ||
+      !is_sane(seen.seconds, {seen.kv_tokens, seen.steps}, kMostTokens) || seen.batch <= 0.0 ||
+      seen.steps <= 0.0) {
+    return;
+  }
+  const std::scoped_lock lock(learning_);
+  PodFactors* pod = grow(seen.pod);
+  if (pod == nullptr) return;
+  const auto [base, per_sequence, per_token, per_square] = read(step_.coefficients);
+  const double kv = up_to_top(seen.kv_tokens, per_token, per_square);
+  const double sequences = per_sequence * seen.batch;
+  const double context = kv * (per_token + per_square * kv);
+  const double fit = base + sequences + context;
+  learn(step_, pod->step,
+        {base / fit, sequences / fit, context / fit, per_token * kv * kv / kBendTokens / fit},
+        fit * pod->step.get(), seen.seconds, seen.steps / (seen.steps + kHalfWeightSteps));
+  publish_step();
+}
+
+void LatencyModel::observe(const TransferSeen& seen) {
+  const auto bytes = static_cast<double>(seen.bytes.count());
+  if (!is_sane(seen.seconds, {bytes}, kMostBytes) || bytes <= 0.0) return;
+  const std::scoped_lock lock(learning_);
+  OwnFactor& pair = pairs_.of(seen.from, seen.to);
+  const auto [setup, per_byte] = read(transfer_.coefficients);
+  const double fit = setup + per_byte * bytes;
+  learn(transfer_, pair, {setup / fit, per_byte * bytes / fit}, fit * pair.get(), seen.seconds,
+        1.0);
+  publish(transfer_.coefficients, transfer_.fit);
+}
+
+void LatencyModel::observe_lora_load(double seconds) {
+  if (!is_sane(seconds, {}, 0.0)) return;
+  const std::scoped_lock lock(learning_);
+  const auto [load] = read(lora_.coefficients);
+  learn(lora_, no_pod_, {1.0}, load, seconds, 1.0);
+  no_pod_.reset();
+  publish(lora_.coefficients, lora_.fit);
+}
+
+void LatencyModel::forget_pod(std::uint32_t pod) {
+  const std::scoped_lock lock(learning_);
+  pairs_.forget_pod(pod);
+  if (find(pod) == nullptr) return;
+  PodFactors* const known = grow(pod);
+  known->prefill.reset();
+  known->step.reset();
+}
+
+double LatencyModel::prefill_seconds(std::uint32_t pod, const PromptWork& work) const {
+  const double tokens = in_range(work.uncached_tokens, kMostTokens);
+  if (tokens <= 0.0) return 0.0;
+  const auto [per_prompt, per_token, per_pair] = read(prefill_.coefficients);
+  const double fit = per_prompt * in_range(work.prompts, kMostTokens) + per_token * tokens +
+                     per_pair * in_range(work.pairs, kMostPairs);
+  const PodFactors* factors = find(pod);
+  return factors == nullptr ? fit : fit * factors->prefill.get();
+}
+
+double LatencyModel::prefill_seconds(std::uint32_t pod, Tokens cached, Tokens uncached) const {
+  return prefill_seconds(pod, PromptWork::of(cached, uncached));
+}
+
+double LatencyModel::step_seconds(std::uint32_t pod, double batch, double kv_tokens) const {
+  const auto [base, per_sequence, per_token, per_square] = read(step_.coefficients);
+  const double kv = up_to_top(in_range(kv_tokens, kMostTokens), per_token, per_square);
+  const double fit = base + per_sequence * in_range(batch, kMostSequences) +
+                     std::max(0.0, kv * (per_token + per_square * kv));
+  const PodFactors* factors = find(pod);
+  return factors == nullptr ? fit : fit * factors->step.get();
+}
+
+double LatencyModel::transfer_seconds(std::uint32_t from, std::uint32_t to, Bytes bytes) const {
+  const double moved = in_range(static_cast<double>(bytes.count()), kMostBytes);
+  if (moved <= 0.0) return 0.0;
+  const auto [setup, per_byte] = read(transfer_.coefficients);
+  return (setup + per_byte * moved) * pairs_.get(from, to);
 }
 
 double LatencyModel::lora_seconds(LoraResidency residency) const {
+  const auto [load] = read(lora_.coefficients);
   switch (residency) {
     case LoraResidency::kResident: return 0.0;
-    case LoraResidency::kLoadable: return prior_.lora_load_seconds;
-    case LoraResidency::kFull: return prior_.lora_load_seconds + prior_.lora_evict_seconds;
+    case LoraResidency::kLoadable: return load;
+    case LoraResidency::kFull: return load + prior_.lora_evict_seconds;
   }
   return 0.0;
+}
+
+LatencyModel::Error LatencyModel::error() const {
+  const std::scoped_lock lock(learning_);
+  return {prefill_.error, step_.error, transfer_.error, prefill_.seen, step_.seen, transfer_.seen};
 }
 
 }  // namespace baton

@@ -1,40 +1,162 @@
 #pragma once
 
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "core/picking/log_filter.h"
 #include "core/picking/lora_residency.h"
+#include "core/picking/own_factor.h"
+#include "core/picking/pair_factors.h"
+#include "core/picking/pod_load.h"
+#include "core/picking/ratio_histogram.h"
 #include "core/units.h"
 
 namespace baton {
 
 // What is assumed of a pool's pods before anything was observed: an 8B model on one data-centre
-// GPU. Only the proportions matter for picking.
+// GPU. Each figure is taken to be right within a factor of 4 or so.
 struct LatencyPrior {
+  double prefill_seconds = 5e-3;  // of each prompt, whatever its length
   double prefill_seconds_per_token = 100e-6;
-  double step_seconds = 8e-3;  // one decode step at batch 0
+  double prefill_seconds_per_pair = 0.3e-9;  // of the (cached + uncached)² − cached² attended to
+  double step_seconds = 8e-3;                // one decode step at batch 0
   double step_seconds_per_sequence = 40e-6;
   double step_seconds_per_kv_token = 10e-9;  // of all sequences together
+  double transfer_seconds = 0.5e-3;          // of each, whatever its size
   double transfer_bytes_per_second = 4e9;
   double handoff_seconds = 2e-3;  // fixed cost of a split: second leg, handshake, last piece
   double lora_load_seconds = 0.1;
   double lora_evict_seconds = 0.2;
 };
 
-// Predicted times of one pool's pods. A value, copied into each thread's planner; pure.
+// Prompts that one pod computes, one after another.
+struct PromptWork {
+  double prompts = 0;
+  double uncached_tokens = 0;
+  double pairs = 0;  // sum of (cached + uncached)² − cached²
+
+  [[nodiscard]] static PromptWork of(Tokens cached, Tokens uncached);
+  // What the router has in flight on a pod.
+  [[nodiscard]] static PromptWork waiting_at(const PodLoad& load);
+};
+
+// Predicted times of one pool's pods, from a prior and what was observed since: a fit of the whole
+// pool times a factor of each pod (or pair of pods). Shared by all threads of the router; pure.
+// Observations take a short lock; predictions take none and may mix coefficients of two moments.
+// Whatever it is given, predictions are finite and not negative, and what cannot be is not learnt.
+//   prefill  = per prompt + per token·uncached + per pair·pairs
+//   step     = base + per sequence·batch + per token·kv·(1 + bend·kv)
+//   transfer = setup + bytes / bandwidth
 class LatencyModel {
  public:
-  LatencyModel() = default;
-  explicit LatencyModel(const LatencyPrior& prior) : prior_(prior) {}
+  static constexpr std::uint32_t kAnyPod = ~0U;  // predicts what is usual in the pool
 
-  // Computing `uncached` prompt tokens.
-  [[nodiscard]] double prefill_seconds(Tokens uncached) const;
-  // One decode step of `batch` sequences that hold `kv` tokens together.
-  [[nodiscard]] double step_seconds(int batch, Tokens kv) const;
-  // The part of moving `bytes` that `hidden_seconds` of prefill does not cover, plus the fixed cost
-  // of a hand-off.
-  [[nodiscard]] double exposed_transfer_seconds(Bytes bytes, double hidden_seconds) const;
+  explicit LatencyModel(const LatencyPrior& prior = {});
+  LatencyModel(const LatencyModel&) = delete;
+  LatencyModel& operator=(const LatencyModel&) = delete;
+  ~LatencyModel();
+
+  // Prompts computed by a pod without queueing: the time between two completions of a busy pod, or
+  // from dispatch on an idle one. `pairs`: sum of (cached + uncached)² − cached².
+  struct PrefillSeen {
+    std::uint32_t pod = 0;
+    double prompts = 0;
+    double uncached_tokens = 0;
+    double pairs = 0;
+    double seconds = 0;
+  };
+  void observe(const PrefillSeen& seen);
+
+  // The mean of `steps` decode steps of one stream, with the pod's mean batch and KV over them.
+  struct StepSeen {
+    std::uint32_t pod = 0;
+    double batch = 0;
+    double kv_tokens = 0;
+    double steps = 0;
+    double seconds = 0;  // of one step
+  };
+  void observe(const StepSeen& seen);
+
+  // A whole movement of KV, what prefill hid of it too.
+  struct TransferSeen {
+    std::uint32_t from = 0;
+    std::uint32_t to = 0;
+    Bytes bytes{0};
+    double seconds = 0;
+  };
+  void observe(const TransferSeen& seen);
+
+  void observe_lora_load(double seconds);
+
+  // The pod restarted, or its index is another pod's now: it is as fast as the pool until seen.
+  void forget_pod(std::uint32_t pod);
+
+  [[nodiscard]] double prefill_seconds(std::uint32_t pod, const PromptWork& work) const;
+  // One prompt, of which `cached` tokens are held there.
+  [[nodiscard]] double prefill_seconds(std::uint32_t pod, Tokens cached, Tokens uncached) const;
+  // One decode step of `batch` sequences that hold `kv_tokens` together.
+  [[nodiscard]] double step_seconds(std::uint32_t pod, double batch, double kv_tokens) const;
+  // Moving the bytes from pod to pod, hidden or not, without handoff_seconds().
+  [[nodiscard]] double transfer_seconds(std::uint32_t from, std::uint32_t to, Bytes bytes) const;
+  [[nodiscard]] double handoff_seconds() const { return prior_.handoff_seconds; }
   [[nodiscard]] double lora_seconds(LoraResidency residency) const;
 
+  // By what factor the q-quantile of observed times exceeds the predicted ones.
+  [[nodiscard]] double prefill_quantile(double q) const { return prefill_.ratios.quantile(q); }
+  [[nodiscard]] double step_quantile(double q) const { return step_.ratios.quantile(q); }
+
+  // Mean |observed / predicted − 1| of the last hundred or so, each predicted before it was learnt.
+  struct Error {
+    double prefill = 0;
+    double step = 0;
+    double transfer = 0;
+    std::uint64_t prefill_seen = 0;
+    std::uint64_t step_seen = 0;
+    std::uint64_t transfer_seen = 0;
+  };
+  [[nodiscard]] Error error() const;
+
  private:
-  LatencyPrior prior_;
+  // One kind of time. Of the parameters of `fit`, `coefficients` is what predictions read.
+  template <std::size_t N>
+  struct Kind {
+    Kind(const std::array<double, N>& start, const std::array<double, N>& spread_of,
+         const std::array<double, N>& common);
+
+    LogFilter<N> fit;
+    std::array<std::atomic<double>, N> coefficients{};
+    RatioHistogram ratios;
+    double spread = 0.15;  // of the log of observed over predicted where the fit is settled
+    double error = 0;
+    std::uint64_t seen = 0;
+  };
+  struct PodFactors {
+    OwnFactor prefill;
+    OwnFactor step;
+  };
+  static constexpr std::uint32_t kChunkPods = 256;
+  using Chunk = std::array<PodFactors, kChunkPods>;
+
+  template <std::size_t N>
+  static void learn(Kind<N>& kind, OwnFactor& own, const std::array<double, N>& slopes,
+                    double predicted, double seconds, double weight);
+  void publish_step();
+  [[nodiscard]] const PodFactors* find(std::uint32_t pod) const;
+  [[nodiscard]] PodFactors* grow(std::uint32_t pod);
+
+  const LatencyPrior prior_;
+  mutable std::mutex learning_;
+  Kind<3> prefill_;
+  Kind<4> step_;
+  Kind<2> transfer_;
+  Kind<1> lora_;
+  OwnFactor no_pod_;  // of what is observed of all pods alike
+  PairFactors pairs_;
+  std::array<std::atomic<Chunk*>, LoadTable::kMaxPods / kChunkPods> chunks_{};
 };
 
 }  // namespace baton

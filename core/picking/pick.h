@@ -40,7 +40,7 @@ struct PickRequest {
 struct Picking {
   LoadTable& loads;
   const PrefixIndex& prefixes;
-  LatencyModel model;
+  const LatencyModel& model;
 };
 
 // A chain by which prefixes are matched and indexed, and the prompt tokens that an element of it

@@ -1,9 +1,21 @@
 #include "core/picking/pod_load.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
 namespace baton {
+namespace {
+
+constexpr std::int64_t kMostPairTokens = 1'000'000'000;  // whose square still fits
+
+std::int64_t pairs_of(Tokens cached, Tokens uncached) {
+  const std::int64_t held = std::clamp<std::int64_t>(cached.count(), 0, kMostPairTokens);
+  const std::int64_t fresh = std::clamp<std::int64_t>(uncached.count(), 0, kMostPairTokens);
+  return fresh * (2 * held + fresh);
+}
+
+}  // namespace
 
 LoadTable::~LoadTable() {
   for (auto& chunk : chunks_) delete chunk.load();
@@ -30,27 +42,36 @@ void LoadTable::reset(std::uint32_t index) {
   load.draining.store(false);
 }
 
-LoadTicket::LoadTicket(PodLoad& load, Tokens uncached, Tokens kv, bool decodes)
-    : load_(&load), uncached_(uncached), kv_(kv), decodes_(decodes) {
+LoadTicket::LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes)
+    : load_(&load),
+      uncached_(uncached),
+      pairs_(pairs_of(cached, uncached)),
+      kv_(kv),
+      decodes_(decodes) {
   load.in_flight.fetch_add(1, std::memory_order_relaxed);
+  if (uncached.count() > 0) load.waiting_prompts.fetch_add(1, std::memory_order_relaxed);
   load.uncached_prefill_tokens.fetch_add(uncached.count(), std::memory_order_relaxed);
+  load.waiting_pairs.fetch_add(pairs_, std::memory_order_relaxed);
   load.reserved_kv_tokens.fetch_add(kv.count(), std::memory_order_relaxed);
   if (decodes) load.running_decodes.fetch_add(1, std::memory_order_relaxed);
 }
 
-LoadTicket LoadTicket::for_prefill(PodLoad& load, Tokens uncached) {
-  return {load, uncached, Tokens(0), false};
+LoadTicket LoadTicket::for_prefill(PodLoad& load, Tokens uncached, Tokens cached) {
+  return {load, cached, uncached, Tokens(0), false};
 }
 
-LoadTicket LoadTicket::for_decode(PodLoad& load, Tokens kv) { return {load, Tokens(0), kv, true}; }
+LoadTicket LoadTicket::for_decode(PodLoad& load, Tokens kv) {
+  return {load, Tokens(0), Tokens(0), kv, true};
+}
 
-LoadTicket LoadTicket::for_decode_only(PodLoad& load, Tokens uncached, Tokens kv) {
-  return {load, uncached, kv, true};
+LoadTicket LoadTicket::for_decode_only(PodLoad& load, Tokens uncached, Tokens kv, Tokens cached) {
+  return {load, cached, uncached, kv, true};
 }
 
 LoadTicket::LoadTicket(LoadTicket&& other) noexcept
     : load_(std::exchange(other.load_, nullptr)),
       uncached_(other.uncached_),
+      pairs_(other.pairs_),
       kv_(other.kv_),
       decodes_(other.decodes_) {}
 
@@ -59,6 +80,7 @@ LoadTicket& LoadTicket::operator=(LoadTicket&& other) noexcept {
   finish();
   load_ = std::exchange(other.load_, nullptr);
   uncached_ = other.uncached_;
+  pairs_ = other.pairs_;
   kv_ = other.kv_;
   decodes_ = other.decodes_;
   return *this;
@@ -68,8 +90,11 @@ LoadTicket::~LoadTicket() { finish(); }
 
 void LoadTicket::prefill_done() {
   if (load_ == nullptr) return;
+  if (uncached_.count() > 0) load_->waiting_prompts.fetch_sub(1, std::memory_order_relaxed);
   load_->uncached_prefill_tokens.fetch_sub(uncached_.count(), std::memory_order_relaxed);
+  load_->waiting_pairs.fetch_sub(pairs_, std::memory_order_relaxed);
   uncached_ = Tokens(0);
+  pairs_ = 0;
 }
 
 void LoadTicket::set_kv(Tokens kv) {

@@ -13,12 +13,14 @@ namespace baton {
 // What this router has in flight on one pod, exact and without age. Written through LoadTicket;
 // read by any thread with relaxed order.
 struct PodLoad {
-  std::atomic<int> in_flight{0};  // requests with work planned or running here
-  std::atomic<std::int64_t> uncached_prefill_tokens{0};  // prompt tokens still to be computed here
-  std::atomic<int> running_decodes{0};                   // requests that decode or will decode here
-  std::atomic<std::int64_t> reserved_kv_tokens{0};       // prompt plus expected answer of those
-  std::atomic<int> consecutive_errors{0};                // failed legs since the last good one
-  std::atomic<bool> draining{false};                     // takes nothing new; set by the operator
+  std::atomic<int> in_flight{0};        // requests with work planned or running here
+  std::atomic<int> waiting_prompts{0};  // to be computed here, or being computed
+  std::atomic<std::int64_t> uncached_prefill_tokens{0};  // of those
+  std::atomic<std::int64_t> waiting_pairs{0};  // of those: sum of (cached + uncached)² − cached²
+  std::atomic<int> running_decodes{0};         // requests that decode or will decode here
+  std::atomic<std::int64_t> reserved_kv_tokens{0};  // prompt plus expected answer of those
+  std::atomic<int> consecutive_errors{0};           // failed legs since the last good one
+  std::atomic<bool> draining{false};                // takes nothing new; set by the operator
 };
 
 // The PodLoad of every pod of the process, by PodEntry::index, which therefore has to be unique
@@ -55,10 +57,12 @@ class LoadTable {
 class LoadTicket {
  public:
   LoadTicket() = default;  // holds nothing
-  [[nodiscard]] static LoadTicket for_prefill(PodLoad& load, Tokens uncached);
+  [[nodiscard]] static LoadTicket for_prefill(PodLoad& load, Tokens uncached,
+                                              Tokens cached = Tokens(0));
   [[nodiscard]] static LoadTicket for_decode(PodLoad& load, Tokens kv);
   // One pod does both.
-  [[nodiscard]] static LoadTicket for_decode_only(PodLoad& load, Tokens uncached, Tokens kv);
+  [[nodiscard]] static LoadTicket for_decode_only(PodLoad& load, Tokens uncached, Tokens kv,
+                                                  Tokens cached = Tokens(0));
 
   LoadTicket(LoadTicket&& other) noexcept;
   LoadTicket& operator=(LoadTicket&& other) noexcept;
@@ -72,10 +76,11 @@ class LoadTicket {
   void finish();  // idempotent
 
  private:
-  LoadTicket(PodLoad& load, Tokens uncached, Tokens kv, bool decodes);
+  LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes);
 
   PodLoad* load_ = nullptr;
   Tokens uncached_{0};
+  std::int64_t pairs_ = 0;
   Tokens kv_{0};
   bool decodes_ = false;
 };

@@ -17,6 +17,7 @@
 #include "adapters/http/server.h"
 #include "core/metrics.h"
 #include "core/picking/chain_bindings.h"
+#include "core/picking/latency_models.h"
 #include "core/picking/pod_load.h"
 #include "core/picking/prefix_index.h"
 #include "core/pod.h"
@@ -49,6 +50,7 @@ class SecureRandom {
 struct SharedTables {
   LoadTable& loads;
   PrefixIndex& prefixes;
+  LatencyModels& latencies;
   Metrics& metrics;
   ChainBindings* bindings = nullptr;  // null: text is matched as text alone
 };
@@ -63,6 +65,7 @@ struct PoolContext {
   std::unique_ptr<http::Client> client;          // with the pool's timeouts
   std::unique_ptr<http::Client> release_client;  // with short ones: nobody waits for it
   std::shared_ptr<const Snapshot> snapshot;      // never null; empty until the first one came
+  LatencyModel& latency;
   Planner planner;
   PoolMetrics metrics;
   double bytes_per_token = 4.0;  // of prompt text; learned from answers' usage

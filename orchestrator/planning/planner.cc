@@ -189,7 +189,10 @@ class Choice {
   [[nodiscard]] Option pair_of(const PlanCandidate& prefill, const PlanCandidate& decode) const {
     const Tokens missing = request_.prompt - decode.cached;
     const Bytes bytes(decode.pod->pod.facts.bytes_per_token.count() * missing.count());
-    const double exposed = picking_.model.exposed_transfer_seconds(bytes, term(prefill, "prefill"));
+    const LatencyModel& model = picking_.model;
+    const double moving = model.transfer_seconds(prefill.pod->index, decode.pod->index, bytes);
+    const double exposed =
+        std::max(0.0, moving - term(prefill, "prefill")) + model.handoff_seconds();
     Option option{&prefill, &decode, 0.0, 0.0, term(decode, "step"), 0};
     option.cost_seconds =
         prefill.cost_seconds + decode.cost_seconds - term(decode, "transfer") + exposed;
@@ -282,10 +285,12 @@ PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePo
     }
   }
   if (plan.kind == PlanKind::kDecodeOnly) {
-    return {{}, LoadTicket::for_decode_only(decode, plan.prompt - plan.decode_cached, kv)};
+    return {{},
+            LoadTicket::for_decode_only(decode, plan.prompt - plan.decode_cached, kv,
+                                        plan.decode_cached)};
   }
   PodLoad& prefill = loads_.of(plan.prefill->index);
-  return {LoadTicket::for_prefill(prefill, plan.prompt - plan.prefill_cached),
+  return {LoadTicket::for_prefill(prefill, plan.prompt - plan.prefill_cached, plan.prefill_cached),
           LoadTicket::for_decode(decode, kv)};
 }
 

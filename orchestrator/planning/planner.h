@@ -45,7 +45,7 @@ struct PlanAccount {
 // clock, draws nothing of its own and changes nothing.
 class Planner {
  public:
-  Planner(LoadTable& loads, PrefixIndex& prefixes, LatencyModel model = {})
+  Planner(LoadTable& loads, PrefixIndex& prefixes, const LatencyModel& model)
       : loads_(loads), prefixes_(prefixes), model_(model) {}
 
   // Of each stage. With one of others' in either, a prompt is split wherever it can be.
@@ -74,7 +74,7 @@ class Planner {
  private:
   LoadTable& loads_;
   PrefixIndex& prefixes_;
-  LatencyModel model_;
+  const LatencyModel& model_;
   Policy prefill_policy_ = Policy::kPredicted;
   Policy decode_policy_ = Policy::kPredicted;
   std::uint64_t prefill_turn_ = 0;  // picks that were committed

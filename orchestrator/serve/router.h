@@ -9,6 +9,7 @@
 
 #include "adapters/http/http_metrics.h"
 #include "core/picking/chain_bindings.h"
+#include "core/picking/latency_models.h"
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/registry/kv_event_feeds.h"
 #include "orchestrator/registry/registry.h"
@@ -55,6 +56,7 @@ class Router {
   Metrics metrics_;
   LoadTable loads_;
   PrefixIndex prefixes_;
+  LatencyModels latencies_;
   ChainBindings bindings_;
   KvEventFeeds kv_events_;
   std::unique_ptr<PodRegistry> registry_;

@@ -62,7 +62,8 @@ pools:
   LoadTable loads_;
   PrefixIndex prefixes_{Bytes(1 << 20)};
   Metrics metrics_;
-  SharedTables shared_{loads_, prefixes_, metrics_};
+  LatencyModels latencies_;
+  SharedTables shared_{loads_, prefixes_, latencies_, metrics_};
   PodRegistry registry_{io_, loads_, prefixes_, metrics_};
   int drains_ = 0;
   int scrapes_ = 0;

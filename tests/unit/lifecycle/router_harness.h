@@ -158,6 +158,7 @@ class Router {
   [[nodiscard]] PodLoad& load(const TestPod& pod) { return loads_.of(pod.entry()->index); }
   [[nodiscard]] double metric(std::string_view line) const;  // the value after this series
   [[nodiscard]] PrefixIndex& prefixes() { return prefixes_; }
+  [[nodiscard]] LatencyModel& latency() { return latencies_.of(config_->pools.front().name); }
 
   asio::io_context io;
 
@@ -165,6 +166,7 @@ class Router {
   Metrics metrics_;
   LoadTable loads_;
   PrefixIndex prefixes_{Bytes(1 << 20)};
+  LatencyModels latencies_;
   ChainBindings bindings_{Bytes(1 << 20)};
   std::shared_ptr<Config> config_;
   std::unique_ptr<ThreadContext> context_;

@@ -12,7 +12,9 @@ namespace {
 
 void expect_idle(const PodLoad& load) {
   EXPECT_EQ(load.in_flight, 0);
+  EXPECT_EQ(load.waiting_prompts, 0);
   EXPECT_EQ(load.uncached_prefill_tokens, 0);
+  EXPECT_EQ(load.waiting_pairs, 0);
   EXPECT_EQ(load.running_decodes, 0);
   EXPECT_EQ(load.reserved_kv_tokens, 0);
 }
@@ -31,6 +33,22 @@ TEST(LoadTicket, CountsAPrefillUntilItIsDone) {
     EXPECT_EQ(load.in_flight, 1);
   }
   expect_idle(load);
+}
+
+TEST(LoadTicket, CountsThePairsOfAPromptThatIsHeldInPart) {
+  LoadTable table;
+  PodLoad& load = table.of(0);
+  LoadTicket first = LoadTicket::for_prefill(load, Tokens(20), Tokens(100));
+  LoadTicket second = LoadTicket::for_decode_only(load, Tokens(5), Tokens(50), Tokens(10));
+  const LoadTicket third = LoadTicket::for_decode(load, Tokens(50));
+  EXPECT_EQ(load.waiting_prompts, 2);
+  EXPECT_EQ(load.waiting_pairs, 120 * 120 - 100 * 100 + 15 * 15 - 10 * 10);
+  first.prefill_done();
+  EXPECT_EQ(load.waiting_prompts, 1);
+  EXPECT_EQ(load.waiting_pairs, 15 * 15 - 10 * 10);
+  second.finish();
+  EXPECT_EQ(load.waiting_prompts, 0);
+  EXPECT_EQ(load.waiting_pairs, 0);
 }
 
 TEST(LoadTicket, CountsADecodeWithItsKv) {

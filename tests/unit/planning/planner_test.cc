@@ -36,7 +36,7 @@ class PlannerTest : public testing::Test {
   }
 
   TestPool pool_;
-  Planner planner_{pool_.loads, pool_.prefixes};
+  Planner planner_{pool_.loads, pool_.prefixes, pool_.model};
   PodEntry* p0_ = nullptr;
   PodEntry* p1_ = nullptr;
   PodEntry* d0_ = nullptr;
@@ -338,16 +338,18 @@ TEST_F(PlannerTest, NoOtherPairIsClearlyCheaper) {
     const PlanRequest request = request_of(1 + static_cast<int>(rng() % 4000));
     const auto plan = this->plan(request, rng());
     ASSERT_TRUE(plan);
-    const LatencyModel model;
+    const LatencyModel& model = pool_.model;
     const auto cost = [&](const PodEntry& prefill, const PodEntry& decode) {
       const PodLoad& p = pool_.load(prefill);
       const PodLoad& d = pool_.load(decode);
-      const double compute = model.prefill_seconds(request.prompt);
+      const double compute = model.prefill_seconds(prefill.index, Tokens(0), request.prompt);
       const Bytes bytes(request.prompt.count() * (128 << 10));
-      return model.prefill_seconds(Tokens(p.uncached_prefill_tokens)) + compute +
-             model.exposed_transfer_seconds(bytes, compute) +
-             model.step_seconds(d.running_decodes + 1,
-                                Tokens(d.reserved_kv_tokens) + request.prompt) *
+      const double moving = model.transfer_seconds(prefill.index, decode.index, bytes);
+      const Tokens kv = Tokens(d.reserved_kv_tokens) + request.prompt;
+      return model.prefill_seconds(prefill.index, PromptWork::waiting_at(p)) + compute +
+             std::max(0.0, moving - compute) + model.handoff_seconds() +
+             model.step_seconds(decode.index, d.running_decodes + 1,
+                                static_cast<double>(kv.count())) *
                  128;
     };
     const double chosen = cost(*plan->prefill, *plan->decode);

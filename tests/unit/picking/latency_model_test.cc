@@ -1,0 +1,540 @@
+#include "core/picking/latency_model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/engine_model/timing.h"
+
+namespace baton {
+namespace {
+
+using engine_model::LatencyProfile;
+
+constexpr double kKvCapacity = 1e6;  // tokens of the profiles that go by the share of KV in use
+
+// A pod of one profile, with noise. Its times are what the model should learn.
+class SimulatedPod {
+ public:
+  explicit SimulatedPod(LatencyProfile profile, std::uint32_t index = 0, double factor = 1.0)
+      : index(index), profile_(std::move(profile)) {
+    profile_.factor = factor;
+  }
+  void become(double factor) { profile_.factor = factor; }
+
+  [[nodiscard]] double prefill(Tokens cached, Tokens uncached) const {
+    engine_model::PrefillWork work;
+    work.add(cached, uncached);
+    return to_seconds(profile_.prefill(work));
+  }
+  [[nodiscard]] double step(int batch, Tokens kv) const {
+    return to_seconds(profile_.decode({batch, kv, static_cast<double>(kv.count()) / kKvCapacity}));
+  }
+
+  const std::uint32_t index;
+
+ private:
+  LatencyProfile profile_;
+};
+
+struct Prompt {
+  Tokens cached{0};
+  Tokens uncached{0};
+};
+struct Batch {
+  int sequences = 0;
+  Tokens kv{0};
+};
+
+// Draws from one seed; log-normal noise of 10 %, and outliers where they are asked for.
+class Draws {
+ public:
+  explicit Draws(std::uint64_t seed) : rng_(seed) {}
+
+  [[nodiscard]] Prompt prompt() {
+    const double tokens = log_uniform(100, 100'000);
+    const double share = rng_() % 2 == 0 ? 0.0 : uniform(0.0, 0.95);
+    const auto cached = static_cast<std::int64_t>(tokens * share);
+    return {Tokens(cached), Tokens(static_cast<std::int64_t>(tokens) - cached)};
+  }
+  [[nodiscard]] Batch batch() {
+    const int sequences = static_cast<int>(std::lround(uniform(1, 200)));
+    const double kv = std::min(sequences * log_uniform(100, 10'000), kKvCapacity);
+    return {sequences, Tokens(static_cast<std::int64_t>(kv))};
+  }
+  [[nodiscard]] double noise(double spread = 0.1) {
+    return std::exp(std::normal_distribution(0.0, spread)(rng_));
+  }
+  [[nodiscard]] bool one_in(unsigned n) { return rng_() % n == 0; }
+  [[nodiscard]] double uniform(double least, double most) {
+    return std::uniform_real_distribution(least, most)(rng_);
+  }
+
+ private:
+  [[nodiscard]] double log_uniform(double least, double most) {
+    return std::exp(uniform(std::log(least), std::log(most)));
+  }
+  std::mt19937_64 rng_;
+};
+
+void see_prefill(LatencyModel& model, const SimulatedPod& pod, Draws& draws, double factor = 1.0) {
+  const auto [cached, uncached] = draws.prompt();
+  const PromptWork work = PromptWork::of(cached, uncached);
+  model.observe(LatencyModel::PrefillSeen{pod.index, 1, work.uncached_tokens, work.pairs,
+                                          pod.prefill(cached, uncached) * draws.noise() * factor});
+}
+
+void see_step(LatencyModel& model, const SimulatedPod& pod, Draws& draws, double factor = 1.0) {
+  const auto [sequences, kv] = draws.batch();
+  model.observe(LatencyModel::StepSeen{pod.index, static_cast<double>(sequences),
+                                       static_cast<double>(kv.count()), 128,
+                                       pod.step(sequences, kv) * draws.noise() * factor});
+}
+
+void see_both(LatencyModel& model, const SimulatedPod& pod, Draws& draws, int times) {
+  for (int i = 0; i < times; ++i) {
+    see_prefill(model, pod, draws);
+    see_step(model, pod, draws);
+  }
+}
+
+// Relative errors of predictions against the times without noise, over what is drawn anew.
+class Errors {
+ public:
+  void add(double predicted, double truth) { errors_.push_back(std::abs(predicted / truth - 1.0)); }
+  [[nodiscard]] double mean() const {
+    double sum = 0.0;
+    for (const double error : errors_) sum += error;
+    return sum / static_cast<double>(errors_.size());
+  }
+  [[nodiscard]] double quantile(double q) const {
+    std::vector<double> sorted = errors_;
+    std::ranges::sort(sorted);
+    return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))];
+  }
+
+ private:
+  std::vector<double> errors_;
+};
+
+Errors prefill_errors(const LatencyModel& model, const SimulatedPod& pod) {
+  Draws draws(4711);
+  Errors errors;
+  for (int i = 0; i < 500; ++i) {
+    const auto [cached, uncached] = draws.prompt();
+    errors.add(model.prefill_seconds(pod.index, cached, uncached), pod.prefill(cached, uncached));
+  }
+  return errors;
+}
+
+Errors step_errors(const LatencyModel& model, const SimulatedPod& pod) {
+  Draws draws(4711);
+  Errors errors;
+  for (int i = 0; i < 500; ++i) {
+    const auto [sequences, kv] = draws.batch();
+    errors.add(model.step_seconds(pod.index, sequences, static_cast<double>(kv.count())),
+               pod.step(sequences, kv));
+  }
+  return errors;
+}
+
+LatencyPrior wrong_by(double factor) {
+  LatencyPrior prior;
+  for (double* seconds :
+       {&prior.prefill_seconds, &prior.prefill_seconds_per_token, &prior.prefill_seconds_per_pair,
+        &prior.step_seconds, &prior.step_seconds_per_sequence, &prior.step_seconds_per_kv_token}) {
+    *seconds *= factor;
+  }
+  return prior;
+}
+
+LatencyProfile small_gpu() {
+  LatencyProfile profile;
+  profile.name = "small-gpu";
+  profile.prefill_base_s = 40e-3;
+  profile.prefill_token_s = 400e-6;
+  profile.prefill_square_s = 3e-9;
+  profile.step_base_s = 30e-3;
+  profile.step_sequence_s = 300e-6;
+  profile.step_context_token_s = 40e-9;
+  return profile;
+}
+
+LatencyProfile profile_of(std::string_view name) {
+  return name == "small-gpu" ? small_gpu() : *engine_model::parse_latency_profile(name);
+}
+
+struct Learning {
+  std::string profile;
+  double prior = 1.0;  // wrong by this factor
+};
+
+class LatencyModelLearns : public testing::TestWithParam<Learning> {};
+
+TEST_P(LatencyModelLearns, FromTensOfObservationsAndWellFromHundreds) {
+  const SimulatedPod pod(profile_of(GetParam().profile));
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    LatencyModel model(wrong_by(GetParam().prior));
+    Draws draws(seed);
+    see_both(model, pod, draws, 30);
+    EXPECT_LT(prefill_errors(model, pod).mean(), 0.15) << seed;
+    EXPECT_LT(step_errors(model, pod).mean(), 0.15) << seed;
+
+    see_both(model, pod, draws, 170);
+    EXPECT_LT(prefill_errors(model, pod).mean(), 0.03) << seed;
+    EXPECT_LT(prefill_errors(model, pod).quantile(0.95), 0.05) << seed;
+    EXPECT_LT(step_errors(model, pod).mean(), 0.05) << seed;
+    EXPECT_LT(step_errors(model, pod).quantile(0.95), 0.12) << seed;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Profiles, LatencyModelLearns,
+    testing::Values(Learning{"h100-8b"}, Learning{"h100-8b", 3.0}, Learning{"h100-8b", 1.0 / 3},
+                    Learning{"dynamo-polynomial"}, Learning{"dynamo-polynomial", 3.0},
+                    Learning{"dynamo-polynomial", 1.0 / 3}, Learning{"small-gpu"},
+                    Learning{"small-gpu", 3.0}, Learning{"small-gpu", 1.0 / 3},
+                    Learning{"small-gpu", 0.01}, Learning{"h100-8b", 100.0}));
+
+class LatencyModelTest : public testing::Test {
+ protected:
+  static constexpr Tokens kPrompt{4000};
+
+  // Predicted over true, of one prompt.
+  [[nodiscard]] double prefill_ratio(const SimulatedPod& pod) const {
+    return model_.prefill_seconds(pod.index, Tokens(0), kPrompt) / pod.prefill(Tokens(0), kPrompt);
+  }
+  [[nodiscard]] double step_ratio(const SimulatedPod& pod) const {
+    return model_.step_seconds(pod.index, 32, 64e3) / pod.step(32, Tokens(64'000));
+  }
+  void expect_known(const SimulatedPod& pod, double within) {
+    EXPECT_NEAR(prefill_ratio(pod), 1.0, within) << "pod " << pod.index;
+    EXPECT_NEAR(step_ratio(pod), 1.0, within) << "pod " << pod.index;
+  }
+
+  LatencyModel model_;
+  Draws draws_{17};
+};
+
+TEST_F(LatencyModelTest, StartsFromThePrior) {
+  const LatencyPrior prior;
+  EXPECT_NEAR(model_.prefill_seconds(3, Tokens(1000), Tokens(500)),
+              prior.prefill_seconds + 500 * prior.prefill_seconds_per_token +
+                  (1500.0 * 1500 - 1000.0 * 1000) * prior.prefill_seconds_per_pair,
+              1e-9);
+  EXPECT_NEAR(model_.step_seconds(3, 10, 20e3),
+              prior.step_seconds + 10 * prior.step_seconds_per_sequence +
+                  20e3 * prior.step_seconds_per_kv_token,
+              1e-9);
+  EXPECT_NEAR(model_.transfer_seconds(3, 4, Bytes(4'000'000)), prior.transfer_seconds + 1e-3, 1e-9);
+  EXPECT_EQ(model_.handoff_seconds(), prior.handoff_seconds);
+  EXPECT_EQ(model_.lora_seconds(LoraResidency::kResident), 0.0);
+  EXPECT_NEAR(model_.lora_seconds(LoraResidency::kLoadable), prior.lora_load_seconds, 1e-9);
+  EXPECT_NEAR(model_.lora_seconds(LoraResidency::kFull),
+              prior.lora_load_seconds + prior.lora_evict_seconds, 1e-9);
+  EXPECT_EQ(model_.error().prefill_seen, 0U);
+}
+
+TEST_F(LatencyModelTest, TellsPodsOfOnePoolApart) {
+  std::vector<SimulatedPod> pods;
+  for (std::uint32_t i = 0; i < 12; ++i) {
+    pods.emplace_back(profile_of("h100-8b"), i, i % 2 == 0 ? 0.5 : 2.0);
+  }
+  for (int i = 0; i < 40; ++i) {
+    for (const SimulatedPod& pod : pods) see_both(model_, pod, draws_, 1);
+  }
+  for (const SimulatedPod& pod : pods) expect_known(pod, 0.1);
+  // What nothing was seen of is neither.
+  const SimulatedPod other(profile_of("h100-8b"), 900);
+  expect_known(other, 0.5);
+}
+
+TEST_F(LatencyModelTest, GivesANewPodWhatItsPoolTakes) {
+  const SimulatedPod old(small_gpu(), 1);
+  const SimulatedPod fresh(small_gpu(), 2);
+  see_both(model_, old, draws_, 200);
+  expect_known(fresh, 0.1);
+}
+
+TEST_F(LatencyModelTest, FollowsAPodThatBecameSlower) {
+  const SimulatedPod steady(profile_of("h100-8b"), 1);
+  SimulatedPod other(profile_of("h100-8b"), 2);
+  for (int i = 0; i < 300; ++i) {
+    see_both(model_, steady, draws_, 1);
+    see_both(model_, other, draws_, 1);
+  }
+  for (const double factor : {3.0, 0.5, 1.0}) {
+    other.become(factor);
+    see_both(model_, other, draws_, 20);
+    expect_known(other, 0.15);
+    expect_known(steady, 0.1);
+  }
+}
+
+TEST_F(LatencyModelTest, IsNotMovedByOutliers) {
+  std::vector<SimulatedPod> pods;
+  for (std::uint32_t i = 0; i < 4; ++i) pods.emplace_back(profile_of("h100-8b"), i);
+  for (int i = 0; i < 250; ++i) {
+    for (const SimulatedPod& pod : pods) {
+      see_prefill(model_, pod, draws_, draws_.one_in(20) ? 20.0 : 1.0);
+      see_step(model_, pod, draws_, draws_.one_in(20) ? 20.0 : 1.0);
+      if (i < 50) continue;
+      expect_known(pod, 0.2);
+    }
+  }
+  for (const SimulatedPod& pod : pods) {
+    EXPECT_LT(prefill_errors(model_, pod).mean(), 0.05);
+    EXPECT_LT(step_errors(model_, pod).mean(), 0.08);
+  }
+}
+
+TEST_F(LatencyModelTest, KeepsToItselfWhatNoObservationTells) {
+  const SimulatedPod pod(profile_of("h100-8b"));
+  see_both(model_, pod, draws_, 300);
+  // Weeks of one kind of prompt and one batch.
+  const PromptWork work = PromptWork::of(Tokens(0), Tokens(700));
+  for (int i = 0; i < 20'000; ++i) {
+    model_.observe(LatencyModel::PrefillSeen{0, 1, work.uncached_tokens, work.pairs,
+                                             pod.prefill(Tokens(0), Tokens(700)) * draws_.noise()});
+    model_.observe(
+        LatencyModel::StepSeen{0, 8, 9000, 100, pod.step(8, Tokens(9000)) * draws_.noise()});
+  }
+  EXPECT_LT(prefill_errors(model_, pod).mean(), 0.25);
+  EXPECT_LT(step_errors(model_, pod).mean(), 0.25);
+  see_both(model_, pod, draws_, 50);
+  EXPECT_LT(prefill_errors(model_, pod).mean(), 0.06);
+  EXPECT_LT(step_errors(model_, pod).mean(), 0.08);
+}
+
+TEST_F(LatencyModelTest, NeverPredictsLessForMoreKv) {
+  const SimulatedPod pod(profile_of("dynamo-polynomial"));
+  see_both(model_, pod, draws_, 300);
+  double before = 0.0;
+  for (double kv = 0; kv < 4e6; kv += 50e3) {
+    const double now = model_.step_seconds(0, 20, kv);
+    EXPECT_GE(now, before);
+    before = now;
+  }
+}
+
+TEST_F(LatencyModelTest, WeighsLongStreamsMore) {
+  LatencyModel other;
+  const LatencyModel::StepSeen seen{1, 10, 10e3, 8, 12e-3};
+  for (int i = 0; i < 20; ++i) {
+    model_.observe(seen);
+    other.observe(seen);
+  }
+  const double before = model_.step_seconds(1, 10, 10e3);
+  model_.observe(LatencyModel::StepSeen{1, 10, 10e3, 8, 14e-3});
+  other.observe(LatencyModel::StepSeen{1, 10, 10e3, 800, 14e-3});
+  EXPECT_GT(model_.step_seconds(1, 10, 10e3), before);
+  EXPECT_GT(other.step_seconds(1, 10, 10e3), model_.step_seconds(1, 10, 10e3));
+}
+
+TEST_F(LatencyModelTest, KnowsTheQuantilesOfItsErrors) {
+  const SimulatedPod pod(profile_of("h100-8b"));
+  constexpr double kSpread = 0.3;
+  for (int i = 0; i < 3000; ++i) {
+    see_prefill(model_, pod, draws_, draws_.noise(0.2828));  // with the 10 % together 30 %
+    see_step(model_, pod, draws_, draws_.noise(0.2828));
+  }
+  const auto expected = [](double deviations) { return std::exp(kSpread * deviations); };
+  for (const auto& quantile : {&LatencyModel::prefill_quantile, &LatencyModel::step_quantile}) {
+    EXPECT_NEAR((model_.*quantile)(0.5), 1.0, 0.06);
+    EXPECT_NEAR((model_.*quantile)(0.1), expected(-1.2816), 0.06);
+    EXPECT_NEAR((model_.*quantile)(0.9), expected(1.2816), 0.12);
+    EXPECT_NEAR((model_.*quantile)(0.99), expected(2.3263), 0.3);
+  }
+}
+
+TEST_F(LatencyModelTest, TellsHowFarOffItWas) {
+  const SimulatedPod pod(profile_of("h100-8b"));
+  see_both(model_, pod, draws_, 400);
+  const LatencyModel::Error error = model_.error();
+  EXPECT_EQ(error.prefill_seen, 400U);
+  EXPECT_EQ(error.step_seen, 400U);
+  EXPECT_EQ(error.transfer_seen, 0U);
+  // The mean of |x − 1| of 10 % noise is 8 %.
+  EXPECT_NEAR(error.prefill, 0.08, 0.02);
+  EXPECT_NEAR(error.step, 0.08, 0.02);
+}
+
+TEST_F(LatencyModelTest, ForgetsARestartedPod) {
+  const SimulatedPod usual(profile_of("h100-8b"), 1);
+  const SimulatedPod slow(profile_of("h100-8b"), 2, 3.0);
+  for (int i = 0; i < 200; ++i) {
+    see_both(model_, usual, draws_, 5);
+    see_both(model_, slow, draws_, 1);
+  }
+  model_.observe(LatencyModel::TransferSeen{1, 2, Bytes(1 << 30), 30.0});
+  expect_known(slow, 0.1);
+  model_.forget_pod(2);
+  model_.forget_pod(60'000);  // of which nothing is known
+  EXPECT_EQ(model_.prefill_seconds(2, Tokens(0), kPrompt),
+            model_.prefill_seconds(LatencyModel::kAnyPod, Tokens(0), kPrompt));
+  EXPECT_EQ(model_.step_seconds(2, 1, 1), model_.step_seconds(LatencyModel::kAnyPod, 1, 1));
+  EXPECT_EQ(model_.transfer_seconds(1, 2, Bytes(1 << 20)),
+            model_.transfer_seconds(1, LatencyModel::kAnyPod, Bytes(1 << 20)));
+  expect_known(usual, 0.1);
+}
+
+TEST_F(LatencyModelTest, LearnsBandwidthsOfPairs) {
+  const auto seconds = [](Bytes bytes, double bandwidth) {
+    return 1e-3 + static_cast<double>(bytes.count()) / bandwidth;
+  };
+  for (int i = 0; i < 200; ++i) {
+    const Bytes bytes(static_cast<std::int64_t>(std::exp(draws_.uniform(16, 22))));
+    for (std::uint32_t to = 10; to < 20; ++to) {
+      const double bandwidth = to == 10 ? 5e9 : 20e9;
+      model_.observe(
+          LatencyModel::TransferSeen{1, to, bytes, seconds(bytes, bandwidth) * draws_.noise()});
+    }
+  }
+  constexpr Bytes kLarge{1LL << 30};
+  EXPECT_NEAR(model_.transfer_seconds(1, 11, kLarge) / seconds(kLarge, 20e9), 1.0, 0.15);
+  EXPECT_NEAR(model_.transfer_seconds(1, 10, kLarge) / seconds(kLarge, 5e9), 1.0, 0.15);
+  // The other way, and other pods: the pool's.
+  EXPECT_NEAR(model_.transfer_seconds(10, 1, kLarge) / seconds(kLarge, 20e9), 1.0, 0.25);
+  EXPECT_EQ(model_.transfer_seconds(1, 10, Bytes(0)), 0.0);
+  EXPECT_LT(model_.error().transfer, 0.2);
+}
+
+TEST_F(LatencyModelTest, LearnsWhatLoadingAnAdapterTakes) {
+  for (int i = 0; i < 20; ++i) model_.observe_lora_load(1.5 * draws_.noise());
+  EXPECT_NEAR(model_.lora_seconds(LoraResidency::kLoadable), 1.5, 0.15);
+  EXPECT_EQ(model_.lora_seconds(LoraResidency::kResident), 0.0);
+  EXPECT_GT(model_.lora_seconds(LoraResidency::kFull),
+            model_.lora_seconds(LoraResidency::kLoadable));
+}
+
+TEST_F(LatencyModelTest, TakesManyPromptsAtOnceAsTheirSum) {
+  PromptWork two = PromptWork::of(Tokens(100), Tokens(3000));
+  two.prompts += two.prompts;
+  two.uncached_tokens += two.uncached_tokens;
+  two.pairs += two.pairs;
+  EXPECT_NEAR(model_.prefill_seconds(0, two),
+              2 * model_.prefill_seconds(0, Tokens(100), Tokens(3000)), 1e-12);
+}
+
+TEST_F(LatencyModelTest, IsProofAgainstWhatCannotBe) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  constexpr double kAbsurd[] = {kNan, kInfinity, -kInfinity, 0.0, -1.0, 1e300, -1e300, 1e-300};
+  const double prefill = model_.prefill_seconds(0, Tokens(0), kPrompt);
+  const double step = model_.step_seconds(0, 32, 64e3);
+  for (const double x : kAbsurd) {
+    model_.observe(LatencyModel::PrefillSeen{0, 1, 1000, 1e6, x});
+    model_.observe(LatencyModel::PrefillSeen{0, 1, x, 1e300, 0.1});
+    model_.observe(LatencyModel::PrefillSeen{0, x, 1000, kNan, 0.1});
+    model_.observe(LatencyModel::PrefillSeen{0, 1, 1000, -1, 0.1});
+    model_.observe(LatencyModel::StepSeen{0, 10, 1e4, 100, x});
+    model_.observe(LatencyModel::StepSeen{0, -1, x, 100, 0.01});
+    model_.observe(LatencyModel::StepSeen{0, x, 1e13, 100, 0.01});
+    model_.observe(LatencyModel::StepSeen{0, 10, 1e4, x > 0 && x < 1 ? -x : x - x, 0.01});
+    model_.observe(LatencyModel::TransferSeen{0, 1, Bytes(1000), x});
+    model_.observe_lora_load(x);
+  }
+  model_.observe(LatencyModel::PrefillSeen{0, 1, 1e12, 1e24, 0.1});
+  model_.observe(LatencyModel::PrefillSeen{LatencyModel::kAnyPod, 1, 1000, 1e6, 0.5});
+  model_.observe(LatencyModel::TransferSeen{0, 1, Bytes(-5), 0.1});
+  EXPECT_EQ(model_.prefill_seconds(0, Tokens(0), kPrompt), prefill);
+  EXPECT_EQ(model_.step_seconds(0, 32, 64e3), step);
+
+  // Extremes that could be.
+  for (const double seconds : {1e-7, 1e5}) {
+    for (const double tokens : {1.0, 1e9}) {
+      model_.observe(LatencyModel::PrefillSeen{0, 1, tokens, tokens * tokens, seconds});
+      model_.observe(LatencyModel::StepSeen{0, 1e6, tokens, 1e9, seconds});
+      model_.observe(LatencyModel::TransferSeen{0, 1, Bytes(1), seconds});
+    }
+  }
+  constexpr Tokens kManyTokens(1'000'000'000'000);
+  const auto expect_sane = [](double seconds) {
+    EXPECT_TRUE(std::isfinite(seconds) && seconds >= 0.0) << seconds;
+  };
+  for (const Tokens a :
+       {Tokens(-1), Tokens(0), kManyTokens, Tokens(std::numeric_limits<std::int64_t>::min()),
+        Tokens(std::numeric_limits<std::int64_t>::max())}) {
+    for (const std::uint32_t pod : {0U, 5U, LatencyModel::kAnyPod}) {
+      expect_sane(model_.prefill_seconds(pod, a, Tokens(100)));
+      expect_sane(model_.prefill_seconds(pod, Tokens(100), a));
+      expect_sane(model_.transfer_seconds(pod, 1, Bytes(a.count())));
+    }
+  }
+  for (const double x : kAbsurd) {
+    expect_sane(model_.prefill_seconds(0, PromptWork{x, x, x}));
+    expect_sane(model_.step_seconds(0, x, 100));
+    expect_sane(model_.step_seconds(0, 100, x));
+    expect_sane(model_.prefill_quantile(x));
+    expect_sane(model_.step_quantile(x));
+  }
+}
+
+TEST_F(LatencyModelTest, PredictsWhileItLearns) {
+  std::vector<std::thread> threads;
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    threads.emplace_back([this, i] {
+      const SimulatedPod pod(profile_of("h100-8b"), i * 300);
+      Draws draws(i);
+      for (int round = 0; round < 300; ++round) {
+        see_both(model_, pod, draws, 1);
+        model_.observe(LatencyModel::TransferSeen{i, 7, Bytes(1000 * round + 1), 0.01});
+        if (round == 150) model_.forget_pod(i * 300);
+      }
+    });
+  }
+  threads.emplace_back([this] {
+    for (int round = 0; round < 2000; ++round) {
+      const auto pod = static_cast<std::uint32_t>(round % 900);
+      const double sum = model_.prefill_seconds(pod, Tokens(10), Tokens(1000)) +
+                         model_.step_seconds(pod, 10, 1000) + model_.prefill_quantile(0.9) +
+                         model_.transfer_seconds(pod % 3, 7, Bytes(1000)) + model_.error().step;
+      EXPECT_TRUE(std::isfinite(sum) && sum > 0.0);
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(model_.error().prefill_seen, 900U);
+}
+
+TEST(PairFactors, RemembersTheMostRecentPairsOfAPoolOfAnySize) {
+  PairFactors pairs;
+  const auto slow_down = [&pairs](std::uint32_t from, std::uint32_t to) {
+    pairs.of(from, to).learn(1.0, 0.2, 0.2);
+  };
+  for (std::uint32_t to = 0; to < 10'000; ++to) {
+    slow_down(1, 2);  // used all the time
+    slow_down(3, to);
+  }
+  std::size_t remembered = 0;
+  for (std::uint32_t to = 0; to < 10'000; ++to) remembered += pairs.get(3, to) > 1.0 ? 1 : 0;
+  EXPECT_LT(remembered, PairFactors::kPairs);
+  EXPECT_GT(remembered, PairFactors::kPairs / 2);
+  EXPECT_GT(pairs.get(1, 2), 1.0);
+  EXPECT_GT(pairs.get(3, 9'999), 1.0);
+  EXPECT_EQ(pairs.get(2, 1), 1.0);
+  pairs.forget_pod(2);
+  EXPECT_EQ(pairs.get(1, 2), 1.0);
+}
+
+TEST(LogFilter, ForgetsOnlyWhatItSeesMoreOf) {
+  LogFilter<2> filter({0.0, 0.0}, {1.0, 1.0}, {0.0, 0.0}, 100);
+  const auto see = [&filter](const std::array<double, 2>& slopes) {
+    filter.learn(slopes, 0.0, filter.variance(slopes) + 0.01);
+  };
+  see({0.0, 1.0});
+  const double other = filter.variance({0.0, 1.0});
+  for (int i = 0; i < 5000; ++i) see({1.0, 0.0});
+  EXPECT_EQ(filter.variance({0.0, 1.0}), other);
+  EXPECT_NEAR(filter.variance({1.0, 0.0}), 0.01 / 100, 1e-5);
+}
+
+}  // namespace
+}  // namespace baton
