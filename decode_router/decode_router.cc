@@ -5,29 +5,33 @@
 namespace baton::decode {
 namespace {
 
+constexpr double kMostPrefillShare = 0.9;
+
 Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
-                const PickRequest& request, const LatencyModel& model) {
+                const PickRequest& request, const LatencyModel& model, TimePoint now) {
   const int running = load.running_decodes.load(std::memory_order_relaxed);
-  const Tokens kv =
-      Tokens(load.reserved_kv_tokens.load(std::memory_order_relaxed)) + request.prompt;
+  const auto kv = static_cast<double>(load.reserved_kv_tokens.load(std::memory_order_relaxed));
+  const auto prompt = static_cast<double>(request.prompt.count());
+  const auto output =
+      static_cast<double>(std::max<std::int64_t>(request.expected_output.count(), 1));
   const Tokens missing = request.prompt - cached;
-  const double step = model.step_seconds(entry.index, running + 1, static_cast<double>(kv.count()));
-  const auto later_tokens = std::max<std::int64_t>(request.expected_output.count() - 1, 0);
+  const double step = model.step_seconds(entry.index, running + 1, kv + prompt);
+  const double weight = request.stream_weight;
 
   Score score;
-  score.add("admit", model.prefill_seconds(entry.index, PromptWork::waiting_at(load)));
+  score.add("admit", queue_seconds(entry.index, load, model, now));
   if (request.whole) {
-    PromptWork prompt = PromptWork::of(cached, missing);
-    score.add("prefill", model.prefill_seconds(entry.index, prompt));
-    prompt.prompts = 0;  // the fixed part holds up no step of others
-    score.add("harm", model.prefill_seconds(entry.index, prompt) * running);
+    score.add("prefill", model.prefill_seconds(entry.index, cached, missing));
+    score.add("harm", weight * harm_seconds(entry.index, load, cached, missing, model));
   } else {
     const Bytes bytes(entry.pod.facts.bytes_per_token.count() * missing.count());
     score.add("transfer", model.transfer_seconds(LatencyModel::kAnyPod, entry.index, bytes) +
                               model.handoff_seconds());
   }
   score.add("step", step);
-  score.add("tokens", step * static_cast<double>(later_tokens));
+  // Prompts that are computed beside the stream hold it up.
+  const double share = std::min(load.prefills.share(now), kMostPrefillShare);
+  score.add("tokens", weight * step / (1 - share) * (output - 1));
   score.add("lora", model.lora_seconds(lora_residency(entry.state, request.lora)));
   return score;
 }

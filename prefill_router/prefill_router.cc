@@ -4,10 +4,13 @@ namespace baton::prefill {
 namespace {
 
 Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
-                const PickRequest& request, const LatencyModel& model) {
+                const PickRequest& request, const LatencyModel& model, TimePoint now) {
+  const Tokens missing = request.prompt - cached;
   Score score;
-  score.add("queue", model.prefill_seconds(entry.index, PromptWork::waiting_at(load)));
-  score.add("prefill", model.prefill_seconds(entry.index, cached, request.prompt - cached));
+  score.add("queue", queue_seconds(entry.index, load, model, now));
+  score.add("prefill", model.prefill_seconds(entry.index, cached, missing));
+  score.add("harm",
+            request.stream_weight * harm_seconds(entry.index, load, cached, missing, model));
   score.add("lora", model.lora_seconds(lora_residency(entry.state, request.lora)));
   return score;
 }

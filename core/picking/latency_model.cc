@@ -74,19 +74,6 @@ double up_to_top(double kv, double per_token, double per_square) {
 
 }  // namespace
 
-PromptWork PromptWork::of(Tokens cached, Tokens uncached) {
-  const double held = in_range(static_cast<double>(cached.count()), kMostTokens);
-  const double fresh = in_range(static_cast<double>(uncached.count()), kMostTokens);
-  return {1.0, fresh, fresh * (2.0 * held + fresh)};
-}
-
-PromptWork PromptWork::waiting_at(const PodLoad& load) {
-  const auto now = [](const auto& count) {
-    return static_cast<double>(count.load(std::memory_order_relaxed));
-  };
-  return {now(load.waiting_prompts), now(load.uncached_prefill_tokens), now(load.waiting_pairs)};
-}
-
 template <std::size_t N>
 LatencyModel::Kind<N>::Kind(const std::array<double, N>& start,
                             const std::array<double, N>& spread_of,
@@ -169,15 +156,15 @@ void LatencyModel::learn(Kind<N>& kind, OwnFactor& own, const std::array<double,
   kind.error += share * (std::min(std::abs(ratio - 1.0), 10.0) - kind.error);
 }
 
-void LatencyModel::observe(const PrefillSeen& seen) {
+bool LatencyModel::observe(const PrefillSeen& seen) {
   if (!is_sane(seen.seconds, {seen.prompts, seen.uncached_tokens}, kMostTokens) ||
       !is_sane(seen.seconds, {seen.pairs}, kMostPairs) || seen.prompts <= 0.0 ||
       seen.uncached_tokens <= 0.0) {
-    return;
+    return false;
   }
   const std::scoped_lock lock(learning_);
   PodFactors* pod = grow(seen.pod);
-  if (pod == nullptr) return;
+  if (pod == nullptr) return false;
   auto [prompts, tokens, pairs] = read(prefill_.coefficients);
   prompts *= seen.prompts;
   tokens *= seen.uncached_tokens;
@@ -186,17 +173,18 @@ void LatencyModel::observe(const PrefillSeen& seen) {
   learn(prefill_, pod->prefill, {prompts / fit, tokens / fit, pairs / fit},
         fit * pod->prefill.get(), seen.seconds, 1.0);
   publish(prefill_.coefficients, prefill_.fit);
+  return true;
 }
 
-void LatencyModel::observe(const StepSeen& seen) {
+bool LatencyModel::observe(const StepSeen& seen) {
   if (!is_sane(seen.seconds, {seen.batch}, kMostSequences) ||
       !is_sane(seen.seconds, {seen.kv_tokens, seen.steps}, kMostTokens) || seen.batch <= 0.0 ||
       seen.steps <= 0.0) {
-    return;
+    return false;
   }
   const std::scoped_lock lock(learning_);
   PodFactors* pod = grow(seen.pod);
-  if (pod == nullptr) return;
+  if (pod == nullptr) return false;
   const auto [base, per_sequence, per_token, per_square] = read(step_.coefficients);
   const double kv = up_to_top(seen.kv_tokens, per_token, per_square);
   const double sequences = per_sequence * seen.batch;
@@ -206,11 +194,12 @@ void LatencyModel::observe(const StepSeen& seen) {
         {base / fit, sequences / fit, context / fit, per_token * kv * kv / kBendTokens / fit},
         fit * pod->step.get(), seen.seconds, seen.steps / (seen.steps + kHalfWeightSteps));
   publish_step();
+  return true;
 }
 
-void LatencyModel::observe(const TransferSeen& seen) {
+bool LatencyModel::observe(const TransferSeen& seen) {
   const auto bytes = static_cast<double>(seen.bytes.count());
-  if (!is_sane(seen.seconds, {bytes}, kMostBytes) || bytes <= 0.0) return;
+  if (!is_sane(seen.seconds, {bytes}, kMostBytes) || bytes <= 0.0) return false;
   const std::scoped_lock lock(learning_);
   OwnFactor& pair = pairs_.of(seen.from, seen.to);
   const auto [setup, per_byte] = read(transfer_.coefficients);
@@ -218,15 +207,17 @@ void LatencyModel::observe(const TransferSeen& seen) {
   learn(transfer_, pair, {setup / fit, per_byte * bytes / fit}, fit * pair.get(), seen.seconds,
         1.0);
   publish(transfer_.coefficients, transfer_.fit);
+  return true;
 }
 
-void LatencyModel::observe_lora_load(double seconds) {
-  if (!is_sane(seconds, {}, 0.0)) return;
+bool LatencyModel::observe_lora_load(double seconds) {
+  if (!is_sane(seconds, {}, 0.0)) return false;
   const std::scoped_lock lock(learning_);
   const auto [load] = read(lora_.coefficients);
   learn(lora_, no_pod_, {1.0}, load, seconds, 1.0);
   no_pod_.reset();
   publish(lora_.coefficients, lora_.fit);
+  return true;
 }
 
 void LatencyModel::forget_pod(std::uint32_t pod) {

@@ -12,6 +12,7 @@
 #include "core/picking/own_factor.h"
 #include "core/picking/pair_factors.h"
 #include "core/picking/pod_load.h"
+#include "core/picking/prompt_work.h"
 #include "core/picking/ratio_histogram.h"
 #include "core/units.h"
 
@@ -31,17 +32,6 @@ struct LatencyPrior {
   double handoff_seconds = 2e-3;  // fixed cost of a split: second leg, handshake, last piece
   double lora_load_seconds = 0.1;
   double lora_evict_seconds = 0.2;
-};
-
-// Prompts that one pod computes, one after another.
-struct PromptWork {
-  double prompts = 0;
-  double uncached_tokens = 0;
-  double pairs = 0;  // sum of (cached + uncached)² − cached²
-
-  [[nodiscard]] static PromptWork of(Tokens cached, Tokens uncached);
-  // What the router has in flight on a pod.
-  [[nodiscard]] static PromptWork waiting_at(const PodLoad& load);
 };
 
 // Predicted times of one pool's pods, from a prior and what was observed since: a fit of the whole
@@ -69,7 +59,8 @@ class LatencyModel {
     double pairs = 0;
     double seconds = 0;
   };
-  void observe(const PrefillSeen& seen);
+  // Returns, as all of them, whether it was learnt from: it can be true.
+  bool observe(const PrefillSeen& seen);
 
   // The mean of `steps` decode steps of one stream, with the pod's mean batch and KV over them.
   struct StepSeen {
@@ -79,7 +70,7 @@ class LatencyModel {
     double steps = 0;
     double seconds = 0;  // of one step
   };
-  void observe(const StepSeen& seen);
+  bool observe(const StepSeen& seen);
 
   // A whole movement of KV, what prefill hid of it too.
   struct TransferSeen {
@@ -88,9 +79,9 @@ class LatencyModel {
     Bytes bytes{0};
     double seconds = 0;
   };
-  void observe(const TransferSeen& seen);
+  bool observe(const TransferSeen& seen);
 
-  void observe_lora_load(double seconds);
+  bool observe_lora_load(double seconds);
 
   // The pod restarted, or its index is another pod's now: it is as fast as the pool until seen.
   void forget_pod(std::uint32_t pod);

@@ -54,6 +54,28 @@ std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
   return {};
 }
 
+double queue_seconds(std::uint32_t pod, const PodLoad& load, const LatencyModel& model,
+                     TimePoint now) {
+  const PromptWork waiting = PromptWork::waiting_at(load);
+  if (waiting.prompts <= 0) return 0.0;
+  const double all = model.prefill_seconds(pod, waiting);
+  // Of the prompt that is being computed some is done; how long it is nobody knows, so that no more
+  // than a usual one is taken off.
+  const TimePoint since =
+      std::max(load.busy_since.load(std::memory_order_relaxed), load.prefills.last_done());
+  const double passed = since == TimePoint{} ? 0.0 : std::max(0.0, to_seconds(now - since));
+  return all - std::min(passed, all / waiting.prompts);
+}
+
+double harm_seconds(std::uint32_t pod, const PodLoad& load, Tokens cached, Tokens uncached,
+                    const LatencyModel& model) {
+  const int running = load.running_decodes.load(std::memory_order_relaxed);
+  if (running <= 0) return 0.0;
+  PromptWork prompt = PromptWork::of(cached, uncached);
+  prompt.prompts = 0;  // the fixed part holds up no step of others
+  return model.prefill_seconds(pod, prompt) * running;
+}
+
 namespace {
 
 struct Scored {
@@ -140,8 +162,8 @@ std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy, const PickReq
     const PodLoad& load = picking.loads.of(entry.index);
     const std::string_view reason = why_unusable(entry, load, request);
     if (reason.empty()) {
-      usable.push_back(
-          {entries[i], cached[i], policy.score(entry, load, cached[i], request, picking.model)});
+      usable.push_back({entries[i], cached[i],
+                        policy.score(entry, load, cached[i], request, picking.model, now)});
     } else if (request.explain) {
       rejected.push_back({entries[i], cached[i], reason});
     }

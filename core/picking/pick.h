@@ -31,8 +31,9 @@ struct PickRequest {
   bool decode_needs_handoff = false;  // such a pod must have the role `both`
   std::span<const std::string> excluded{};  // names of pods that this request may not use here
   bool explain = false;                     // keep rejected pods with their reasons
-  Policy policy = Policy::kPredicted;       // of the stage; one of others' picks a single pod
-  std::uint64_t turn = 0;                   // counts the stage's picks
+  double stream_weight = 1.0;          // what a second of streaming costs in seconds of waiting
+  Policy policy = Policy::kPredicted;  // of the stage; one of others' picks a single pod
+  std::uint64_t turn = 0;              // counts the stage's picks
   std::uint64_t seed = 0;
 };
 
@@ -84,8 +85,15 @@ struct StagePolicy {
   PickStage stage;
   bool (*has_role)(Role role);
   Score (*score)(const PodEntry& entry, const PodLoad& load, Tokens cached,
-                 const PickRequest& request, const LatencyModel& model);
+                 const PickRequest& request, const LatencyModel& model, TimePoint now);
 };
+
+// Seconds until the pod has computed the prompts that are in flight to it.
+[[nodiscard]] double queue_seconds(std::uint32_t pod, const PodLoad& load,
+                                   const LatencyModel& model, TimePoint now);
+// What computing a prompt does to the streams of the pod: each waits for so long, once.
+[[nodiscard]] double harm_seconds(std::uint32_t pod, const PodLoad& load, Tokens cached,
+                                  Tokens uncached, const LatencyModel& model);
 
 // filter → score → shortlist: usable pods by cost, then index, cut to kShortlistPods; of a policy
 // of others the one pod that it picks. Where the request asks for an explanation, those cut off and

@@ -9,6 +9,10 @@ namespace {
 
 constexpr std::int64_t kMostPairTokens = 1'000'000'000;  // whose square still fits
 
+double as_double(const std::atomic<std::int64_t>& count) {
+  return static_cast<double>(count.load(std::memory_order_relaxed));
+}
+
 std::int64_t pairs_of(Tokens cached, Tokens uncached) {
   const std::int64_t held = std::clamp<std::int64_t>(cached.count(), 0, kMostPairTokens);
   const std::int64_t fresh = std::clamp<std::int64_t>(uncached.count(), 0, kMostPairTokens);
@@ -16,6 +20,16 @@ std::int64_t pairs_of(Tokens cached, Tokens uncached) {
 }
 
 }  // namespace
+
+PromptWork PromptWork::of(Tokens cached, Tokens uncached) {
+  return {1.0, static_cast<double>(uncached.count()),
+          static_cast<double>(pairs_of(cached, uncached))};
+}
+
+PromptWork PromptWork::waiting_at(const PodLoad& load) {
+  return {static_cast<double>(load.waiting_prompts.load(std::memory_order_relaxed)),
+          as_double(load.uncached_prefill_tokens), as_double(load.waiting_pairs)};
+}
 
 LoadTable::~LoadTable() {
   for (auto& chunk : chunks_) delete chunk.load();
@@ -40,6 +54,7 @@ void LoadTable::reset(std::uint32_t index) {
   PodLoad& load = of(index);
   load.consecutive_errors.store(0);
   load.draining.store(false);
+  load.prefills.reset();
 }
 
 LoadTicket::LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes)
@@ -90,6 +105,12 @@ LoadTicket::~LoadTicket() { finish(); }
 
 void LoadTicket::prefill_done() {
   if (load_ == nullptr) return;
+  load_->computed_tokens.fetch_add(uncached_.count(), std::memory_order_relaxed);
+  load_->computed_pairs.fetch_add(pairs_, std::memory_order_relaxed);
+  return_prompt();
+}
+
+void LoadTicket::return_prompt() {
   if (uncached_.count() > 0) load_->waiting_prompts.fetch_sub(1, std::memory_order_relaxed);
   load_->uncached_prefill_tokens.fetch_sub(uncached_.count(), std::memory_order_relaxed);
   load_->waiting_pairs.fetch_sub(pairs_, std::memory_order_relaxed);
@@ -105,7 +126,7 @@ void LoadTicket::set_kv(Tokens kv) {
 
 void LoadTicket::finish() {
   if (load_ == nullptr) return;
-  prefill_done();
+  return_prompt();
   set_kv(Tokens(0));
   if (decodes_) load_->running_decodes.fetch_sub(1, std::memory_order_relaxed);
   load_->in_flight.fetch_sub(1, std::memory_order_relaxed);

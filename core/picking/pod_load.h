@@ -6,21 +6,27 @@
 #include <memory>
 #include <mutex>
 
+#include "core/picking/prefill_watch.h"
+#include "core/picking/prompt_work.h"
 #include "core/units.h"
 
 namespace baton {
 
-// What this router has in flight on one pod, exact and without age. Written through LoadTicket;
-// read by any thread with relaxed order.
+// What this router has in flight on one pod, exact and without age, and what was done there. Counts
+// are written through LoadTicket and read by any thread with relaxed order.
 struct PodLoad {
   std::atomic<int> in_flight{0};        // requests with work planned or running here
   std::atomic<int> waiting_prompts{0};  // to be computed here, or being computed
   std::atomic<std::int64_t> uncached_prefill_tokens{0};  // of those
-  std::atomic<std::int64_t> waiting_pairs{0};  // of those: sum of (cached + uncached)² − cached²
-  std::atomic<int> running_decodes{0};         // requests that decode or will decode here
+  std::atomic<std::int64_t> waiting_pairs{0};    // of those: sum of (cached + uncached)² − cached²
+  std::atomic<std::int64_t> computed_tokens{0};  // of prompts that are done, from the beginning on
+  std::atomic<std::int64_t> computed_pairs{0};
+  std::atomic<int> running_decodes{0};              // requests that decode or will decode here
   std::atomic<std::int64_t> reserved_kv_tokens{0};  // prompt plus expected answer of those
   std::atomic<int> consecutive_errors{0};           // failed legs since the last good one
   std::atomic<bool> draining{false};                // takes nothing new; set by the operator
+  std::atomic<TimePoint> busy_since{};              // when the oldest prompt found it idle
+  PrefillWatch prefills;                            // done here
 };
 
 // The PodLoad of every pod of the process, by PodEntry::index, which therefore has to be unique
@@ -69,13 +75,15 @@ class LoadTicket {
   ~LoadTicket();
 
   [[nodiscard]] bool open() const { return load_ != nullptr; }
-  // The prompt is computed: its uncached tokens no longer wait on this pod. Idempotent.
+  // The prompt is computed: its uncached tokens no longer wait on this pod, which has done them.
+  // Idempotent.
   void prefill_done();
   // Corrects the reserved KV once the prompt's true length is known. Only for tickets that decode.
   void set_kv(Tokens kv);
-  void finish();  // idempotent
+  void finish();  // idempotent; a prompt that is not done by then never will be
 
  private:
+  void return_prompt();
   LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes);
 
   PodLoad* load_ = nullptr;

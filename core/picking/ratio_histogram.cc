@@ -7,6 +7,7 @@ namespace baton {
 namespace {
 
 constexpr float kKept = 1.0F - 1.0F / 400;  // of the weight before, with each observation
+constexpr float kLeast = 1e-9F;             // keeps an empty bin from costly subnormal numbers
 constexpr double kGuessSpread = 0.25;       // of the log ratio
 constexpr double kGuessWeight = 10;         // observations that the guess is worth
 
@@ -26,7 +27,7 @@ RatioHistogram::RatioHistogram() {
 
 void RatioHistogram::add(double log_ratio, double weight) {
   for (auto& bin : bins_) {
-    bin.store(bin.load(std::memory_order_relaxed) * kKept, std::memory_order_relaxed);
+    bin.store(bin.load(std::memory_order_relaxed) * kKept + kLeast, std::memory_order_relaxed);
   }
   const double at = log_ratio / kBinWidth + kBins / 2.0;
   auto& bin = bins_[static_cast<std::size_t>(std::clamp(at, 0.0, kBins - 1.0))];

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "adapters/engines/connector.h"
+#include "core/picking/policy.h"
 #include "orchestrator/config/config.h"
 #include "orchestrator/config/values.h"
 
@@ -212,15 +213,21 @@ const ObjectSpec& lora_spec() {
   return described;
 }
 
+std::vector<std::string> names_of_policies() {
+  return {policy_names().begin(), policy_names().end()};
+}
+
 const ObjectSpec& policy_spec() {
   static const ObjectSpec described =
       Describe<PoolConfig>("Picking policy")
-          .field("prefill", FieldKind::kChoice, &PoolConfig::prefill_policy,
-                 "How a prefill pod is picked.")
-          .choices({"predicted"})
+          .field(
+              "prefill", FieldKind::kChoice, &PoolConfig::prefill_policy,
+              "How a prefill pod is picked: by predicted seconds over pairs of pods, or as others "
+              "do (docs/picking.md).")
+          .choices(names_of_policies())
           .field("decode", FieldKind::kChoice, &PoolConfig::decode_policy,
                  "How a decode pod is picked.")
-          .choices({"predicted"});
+          .choices(names_of_policies());
   return described;
 }
 

@@ -8,8 +8,6 @@ namespace baton::orchestrator {
 namespace {
 
 constexpr Tokens kUsualBlock{64};
-constexpr std::int64_t kUsualAnswer = 128;
-constexpr std::int64_t kLongestExpectedAnswer = 1024;  // clients ask for far more than they get
 
 Tokens block_tokens(const Snapshot& snapshot) {
   const Tokens told = block_tokens_of(snapshot);
@@ -45,9 +43,11 @@ PlanRequest describe(const OpenAiRequest& request, const PoolContext& pool, cons
   }
   wanted.lora = lora;
   wanted.caches_are_told = publishes_kv_events(pool.config);
-  wanted.expected_output =
-      Tokens(std::min(request.max_tokens.value_or(kUsualAnswer), kLongestExpectedAnswer));
+  // Clients ask for far more than they get, so that max_tokens is a bound and no estimate.
+  const std::int64_t learned = pool.outputs.expected().count();
+  wanted.expected_output = Tokens(std::min(request.max_tokens.value_or(learned), learned));
   wanted.split = pool.config.split;
+  wanted.slo = pool.config.slo;
   wanted.refuses_split = pool.connector.refuses_split(request);
   wanted.decode_needs_handoff = pool.connector.decode_needs_handoff();
   wanted.explain = explain;

@@ -52,7 +52,12 @@ PoolContext::PoolContext(asio::io_context& io, const PoolConfig& pool,
       planner(shared.loads, shared.prefixes, latency),
       metrics(shared.metrics, pool.name),
       bindings(pool.kv_events.tokenize && publishes_kv_events(pool) ? shared.bindings : nullptr),
-      text_space(chain_seed(pool.name, pool.model)) {}
+      text_space(chain_seed(pool.name, pool.model)) {
+  const auto policy = [](const std::string& name) {
+    return policy_from_name(name).value_or(Policy::kPredicted);  // the configuration was checked
+  };
+  planner.set_policies(policy(pool.prefill_policy), policy(pool.decode_policy));
+}
 
 void PoolContext::learn_ratio(std::size_t text_bytes, Tokens prompt) {
   constexpr double kWeight = 0.05;

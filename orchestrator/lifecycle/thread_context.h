@@ -18,6 +18,7 @@
 #include "core/metrics.h"
 #include "core/picking/chain_bindings.h"
 #include "core/picking/latency_models.h"
+#include "core/picking/output_estimate.h"
 #include "core/picking/pod_load.h"
 #include "core/picking/prefix_index.h"
 #include "core/pod.h"
@@ -68,6 +69,7 @@ struct PoolContext {
   LatencyModel& latency;
   Planner planner;
   PoolMetrics metrics;
+  OutputEstimate outputs;
   double bytes_per_token = 4.0;  // of prompt text; learned from answers' usage
   bool ratio_known = false;
   ChainBindings* bindings = nullptr;  // null: no need of token chains for text

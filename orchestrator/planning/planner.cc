@@ -25,6 +25,24 @@ constexpr Duration kToldBeliefTime = std::chrono::seconds(60);
 // and would drown what a held prefix saves.
 constexpr double kTieShare = 0.05;
 
+// What a second of streaming counts beside one of waiting for the first token: as much, or as the
+// SLO has it, which allows `tpot` for each token of an answer where it allows `ttft` for the wait.
+double stream_weight(const PlanRequest& request) {
+  constexpr double kMost = 50.0;
+  if (!request.slo.ttft || !request.slo.tpot) return 1.0;
+  const auto output =
+      static_cast<double>(std::max<std::int64_t>(request.expected_output.count(), 1));
+  const double tokens = to_seconds(*request.slo.ttft) / to_seconds(*request.slo.tpot);
+  return std::clamp(tokens / output, 1 / kMost, kMost);
+}
+
+// A second beyond the SLO costs so many of those within.
+constexpr double kExcessWeight = 4.0;
+
+double excess_over(const std::optional<Duration>& slo, double seconds) {
+  return slo ? std::max(0.0, seconds - to_seconds(*slo)) : 0.0;
+}
+
 // One way to serve the request: a pair, or one pod for both stages.
 struct Option {
   const PlanCandidate* prefill = nullptr;  // null: decode-only
@@ -38,6 +56,11 @@ struct Option {
 double term(const PlanCandidate& candidate, std::string_view name) {
   const auto it = std::ranges::find(candidate.terms, name, &PlanTerm::name);
   return it == candidate.terms.end() ? 0.0 : it->seconds;
+}
+
+// What of a candidate's cost is not this request's own waiting for its first token.
+double of_streams(const PlanCandidate& candidate) {
+  return term(candidate, "tokens") + term(candidate, "harm");
 }
 
 std::span<const PlanCandidate> usable(const std::vector<PlanCandidate>& candidates) {
@@ -63,7 +86,12 @@ class Choice {
  public:
   Choice(const PlanRequest& request, const Snapshot& snapshot, const Picking& picking,
          const Picks& picks, TimePoint now)
-      : request_(request), snapshot_(snapshot), picking_(picking), picks_(picks), now_(now) {}
+      : request_(request),
+        snapshot_(snapshot),
+        picking_(picking),
+        picks_(picks),
+        stream_weight_(stream_weight(request)),
+        now_(now) {}
 
   // All compatible pairs; why there is none, where there is none.
   [[nodiscard]] std::vector<Option> pairs(std::string& why_none) {
@@ -100,9 +128,9 @@ class Choice {
     singles_ = decode::shortlist(pick_decode(true), snapshot_, picking_, now_);
     std::vector<Option> options;
     for (const PlanCandidate& pod : usable(singles_)) {
-      const double first = pod.cost_seconds - term(pod, "tokens") - term(pod, "harm");
-      options.push_back(
-          {nullptr, &pod, pod.cost_seconds, first, term(pod, "step"), in_flight(pod)});
+      const double first = pod.cost_seconds - of_streams(pod);
+      options.push_back({nullptr, &pod, pod.cost_seconds, first, pace_of(pod), in_flight(pod)});
+      options.back().cost_seconds += excess_cost(options.back());
     }
     return options;
   }
@@ -162,6 +190,7 @@ class Choice {
             .decode_needs_handoff = request_.decode_needs_handoff,
             .excluded = request_.excluded_prefill,
             .explain = request_.explain,
+            .stream_weight = stream_weight_,
             .policy = picks_.prefill,
             .turn = picks_.prefill_turn,
             .seed = picks_.seed};
@@ -191,20 +220,40 @@ class Choice {
     const Bytes bytes(decode.pod->pod.facts.bytes_per_token.count() * missing.count());
     const LatencyModel& model = picking_.model;
     const double moving = model.transfer_seconds(prefill.pod->index, decode.pod->index, bytes);
+    const double computing = term(prefill, "queue") + term(prefill, "prefill");
     const double exposed =
         std::max(0.0, moving - term(prefill, "prefill")) + model.handoff_seconds();
-    Option option{&prefill, &decode, 0.0, 0.0, term(decode, "step"), 0};
-    option.cost_seconds =
-        prefill.cost_seconds + decode.cost_seconds - term(decode, "transfer") + exposed;
-    option.ttft_seconds = option.cost_seconds - term(decode, "tokens");
+    // Prompts that are to be computed on the decode pod are, meanwhile.
+    const double admit = std::max(0.0, term(decode, "admit") - computing);
+    Option option{&prefill, &decode, 0.0, 0.0, pace_of(decode), 0};
+    option.cost_seconds = prefill.cost_seconds + decode.cost_seconds - term(decode, "transfer") +
+                          exposed - term(decode, "admit") + admit;
+    option.ttft_seconds = option.cost_seconds - of_streams(prefill) - of_streams(decode);
+    option.cost_seconds += excess_cost(option);
     option.in_flight = in_flight(prefill) + in_flight(decode);
     return option;
+  }
+
+  // Predicted seconds a token after the first, with what prompts beside it take.
+  [[nodiscard]] double pace_of(const PlanCandidate& decode) const {
+    const auto later = request_.expected_output.count() - 1;
+    const double step = term(decode, "step");
+    if (later <= 0) return step;
+    return std::max(step, term(decode, "tokens") / (stream_weight_ * static_cast<double>(later)));
+  }
+
+  [[nodiscard]] double excess_cost(const Option& option) const {
+    const auto tokens = static_cast<double>(request_.expected_output.count());
+    return kExcessWeight *
+           (excess_over(request_.slo.ttft, option.ttft_seconds) +
+            stream_weight_ * tokens * excess_over(request_.slo.tpot, option.tpot_seconds));
   }
 
   const PlanRequest& request_;
   const Snapshot& snapshot_;
   const Picking& picking_;
   const Picks& picks_;
+  const double stream_weight_;
   TimePoint now_;
   std::vector<PlanCandidate> prefills_;
   std::vector<PlanCandidate> decodes_;
@@ -277,8 +326,12 @@ Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot,
 PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePoint now) {
   const Tokens kv = plan.prompt + request.expected_output;
   PodLoad& decode = loads_.of(plan.decode->index);
-  ++decode_turn_;
-  if (plan.prefill != nullptr) ++prefill_turn_;
+  PodLoad& computes = plan.prefill == nullptr ? decode : loads_.of(plan.prefill->index);
+  if (computes.waiting_prompts.load(std::memory_order_relaxed) == 0) {
+    computes.busy_since.store(now, std::memory_order_relaxed);
+  }
+  if (!request.decode_is_tentative) ++decode_turn_;
+  if (plan.prefill != nullptr && request.prefill_on == nullptr) ++prefill_turn_;
   for (const PrefixChain& chain : prefix_chains(request.blocks, plan.prompt)) {
     for (const auto* pod : {plan.decode.get(), plan.prefill.get()}) {
       if (pod != nullptr) prefixes_.believe(chain.elements, pod->index, now, now + kBeliefTime);
@@ -289,8 +342,7 @@ PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePo
             LoadTicket::for_decode_only(decode, plan.prompt - plan.decode_cached, kv,
                                         plan.decode_cached)};
   }
-  PodLoad& prefill = loads_.of(plan.prefill->index);
-  return {LoadTicket::for_prefill(prefill, plan.prompt - plan.prefill_cached, plan.prefill_cached),
+  return {LoadTicket::for_prefill(computes, plan.prompt - plan.prefill_cached, plan.prefill_cached),
           LoadTicket::for_decode(decode, kv)};
 }
 

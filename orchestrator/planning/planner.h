@@ -23,12 +23,14 @@ struct PlanRequest {
   Tokens prompt{0};  // exact or estimated
   std::string lora;  // empty: the base model
   Tokens expected_output{128};
+  SloConfig slo{};
   Split split = Split::kAuto;
   std::string refuses_split;  // the connector's reason (Connector::refuses_split); empty: none
   bool decode_needs_handoff = false;           // Connector::decode_needs_handoff
   bool caches_are_told = false;                // by the pods, in events of what they keep and drop
   std::size_t known_pieces = 0;                // of the text, whose token blocks are known
   std::shared_ptr<const PodEntry> prefill_on;  // keeps the prompt's KV already; null: to be picked
+  bool decode_is_tentative = false;            // it is picked again when the prompt is computed
   std::vector<std::string> excluded_prefill;   // names of pods that already failed this request
   std::vector<std::string> excluded_decode;
   bool explain = false;
@@ -77,7 +79,7 @@ class Planner {
   const LatencyModel& model_;
   Policy prefill_policy_ = Policy::kPredicted;
   Policy decode_policy_ = Policy::kPredicted;
-  std::uint64_t prefill_turn_ = 0;  // picks that were committed
+  std::uint64_t prefill_turn_ = 0;  // picks that were committed and stood
   std::uint64_t decode_turn_ = 0;
 };
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/picking/output_estimate.h"
+#include "core/picking/stream_pace.h"
 #include "orchestrator/planning/planner.h"
 #include "orchestrator/simulate/links.h"
 #include "orchestrator/simulate/sim_pod.h"
@@ -47,7 +48,11 @@ struct Request {
   bool in_prefill = false;
   bool in_transfer = false;
   TimePoint came_at;
+  TimePoint sent_at;  // of the leg that computes the prompt
   TimePoint prefilled_at;
+  TimePoint fetch_began_at;
+  Bytes fetched{0};
+  StreamMark stream_began;
   TimePoint last_token_at;
   RequestRecord record;
 };
@@ -201,6 +206,7 @@ class Simulation {
         PromptBlocks::from_tokens(request.ids, block_tokens_of(*snapshot_), "", asked->model);
     request.wanted.prompt = Tokens(static_cast<std::int64_t>(request.ids.size()));
     request.wanted.split = options_.split;
+    request.wanted.slo = options_.slo;
     request.wanted.caches_are_told = options_.kv_events;
     RequestRecord& record = request.record;
     record.index = index;
@@ -220,6 +226,7 @@ class Simulation {
 
   void plan(Request& request) {
     request.wanted.expected_output = request.replica->outputs.expected();
+    request.wanted.decode_is_tentative = picks_decode_late();
     auto plan = request.replica->planner.plan(request.wanted, *snapshot_, now_, random_());
     if (!plan) {
       if (now_ - request.came_at > kEmptyWait) {
@@ -259,6 +266,7 @@ class Simulation {
     spec.max_tokens = is_prefill ? 1 : request.max_tokens;
     spec.keep_blocks = is_prefill;
     spec.wait_for_kv = !is_prefill && request.plan.kind == PlanKind::kSplit;
+    if (!spec.wait_for_kv) request.sent_at = now_;
     pod.engine().submit(sequence, std::move(spec));
     pod.count_request();
     touch(index);
@@ -300,26 +308,38 @@ class Simulation {
     }
   }
 
-  void computed(Request& request, Tokens cached) {
+  // A prompt was computed on the pod.
+  void computed(Request& request, std::uint32_t pod, Tokens cached) {
     result_.system.prompt_tokens += request.wanted.prompt.count();
     result_.system.reused_tokens += cached.count();
     request.record.cached_tokens = static_cast<int>(cached.count());
-    request.replica->planner.confirm(request.plan, request.wanted, now_);
+    Replica& replica = *request.replica;
+    replica.planner.confirm(request.plan, request.wanted, now_);
+    const PromptWork work = PromptWork::of(cached, request.wanted.prompt - cached);
+    const auto busy = replica.loads.of(pod).prefills.done({request.sent_at, now_, work, false});
+    if (!busy) return;
+    replica.model.observe(LatencyModel::PrefillSeen{
+        pod, busy->work.prompts, busy->work.uncached_tokens, busy->work.pairs, busy->seconds});
   }
 
   void prefilled(Request& request, const EngineEvent& event) {
     request.in_prefill = false;
     request.prefilled_at = now_;
+    request.account.prefill.prefill_done();
     request.account.prefill.finish();
-    computed(request, event.cached_tokens);
-    if (options_.decode_policy != Policy::kPredicted) pick_decode(request);
+    computed(request, request.plan.prefill->index, event.cached_tokens);
+    if (picks_decode_late()) pick_decode(request);
     submit(request, request.plan.decode->index, decode_sequence(request));
   }
 
   // Policies of others pick the decode pod when the prompt is computed, as where they are from.
+  [[nodiscard]] bool picks_decode_late() const {
+    return options_.decode_policy != Policy::kPredicted && options_.split != Split::kNever;
+  }
   void pick_decode(Request& request) {
     request.account.decode.finish();
     request.wanted.prefill_on = request.plan.prefill;
+    request.wanted.decode_is_tentative = false;
     auto plan = request.replica->planner.plan(request.wanted, *snapshot_, now_, random_());
     request.wanted.prefill_on = nullptr;
     if (!plan) return;  // then the one of before
@@ -333,6 +353,8 @@ class Simulation {
     const Tokens missing = request.wanted.prompt - event.cached_tokens;
     const Bytes bytes(missing.count() * profile.bytes_per_token.count());
     request.in_transfer = true;
+    request.fetch_began_at = now_;
+    request.fetched = bytes;
     result_.system.transferred_bytes += bytes.count();
     const Duration alone = profile.engine.timing.transfer(bytes);
     if (alone == Duration::zero()) {
@@ -359,6 +381,9 @@ class Simulation {
     request.in_transfer = false;
     ++result_.system.hand_offs;
     result_.system.exposed_transfer_s += to_seconds(now_ - request.prefilled_at);
+    request.replica->model.observe(
+        LatencyModel::TransferSeen{request.plan.prefill->index, request.plan.decode->index,
+                                   request.fetched, to_seconds(now_ - request.fetch_began_at)});
     let_go(request);
     engine_model::Engine& engine = pods_[request.plan.decode->index]->engine();
     const SequenceId sequence = decode_sequence(request);
@@ -379,11 +404,13 @@ class Simulation {
     const Duration at = now_ - kEpoch;
     if (record.token_events++ == 0) {
       record.first_event = record.first_token = at;
+      request.account.decode.prefill_done();
+      const std::uint32_t pod = request.plan.decode->index;
       if (request.plan.kind == PlanKind::kDecodeOnly) {
         ++result_.system.decode_only;
-        computed(request, event.cached_tokens);
+        computed(request, pod, event.cached_tokens);
       }
-      request.account.decode.prefill_done();
+      request.stream_began = StreamMark::of(request.replica->loads.of(pod), now_);
     } else {
       record.gaps_us.push_back(static_cast<std::uint32_t>(
           std::chrono::round<std::chrono::microseconds>(now_ - request.last_token_at).count()));
@@ -391,7 +418,18 @@ class Simulation {
     request.last_token_at = now_;
     record.last_token = at;
     ++record.output_tokens;
-    if (event.finish) end(request, bench::Outcome::kCompleted, "");
+    if (!event.finish) return;
+    learn_pace(request, now_);
+    end(request, bench::Outcome::kCompleted, "");
+  }
+
+  static void learn_pace(Request& request, TimePoint now) {
+    Replica& replica = *request.replica;
+    const std::uint32_t pod = request.plan.decode->index;
+    const auto pace =
+        pace_of(replica.model, pod, request.stream_began,
+                StreamMark::of(replica.loads.of(pod), now), request.record.output_tokens);
+    if (pace) replica.model.observe(*pace);
   }
 
   void end(Request& request, bench::Outcome outcome, std::string reason) {

@@ -30,10 +30,19 @@ class SimulatedPod {
   }
   void become(double factor) { profile_.factor = factor; }
 
+  // In steps of 8,192 tokens, as engines compute long prompts.
   [[nodiscard]] double prefill(Tokens cached, Tokens uncached) const {
-    engine_model::PrefillWork work;
-    work.add(cached, uncached);
-    return to_seconds(profile_.prefill(work));
+    constexpr Tokens kStep{8192};
+    double seconds = 0;
+    while (uncached.count() > 0) {
+      const Tokens chunk = std::min(uncached, kStep);
+      engine_model::PrefillWork work;
+      work.add(cached, chunk);
+      seconds += to_seconds(profile_.prefill(work));
+      cached += chunk;
+      uncached -= chunk;
+    }
+    return seconds;
   }
   [[nodiscard]] double step(int batch, Tokens kv) const {
     return to_seconds(profile_.decode({batch, kv, static_cast<double>(kv.count()) / kKvCapacity}));
@@ -189,8 +198,9 @@ TEST_P(LatencyModelLearns, FromTensOfObservationsAndWellFromHundreds) {
     EXPECT_LT(step_errors(model, pod).mean(), 0.15) << seed;
 
     see_both(model, pod, draws, 170);
-    EXPECT_LT(prefill_errors(model, pod).mean(), 0.03) << seed;
-    EXPECT_LT(prefill_errors(model, pod).quantile(0.95), 0.05) << seed;
+    // Dynamo's steps of 8,192 tokens are no line, nor a parabola, over the tokens of a prompt.
+    EXPECT_LT(prefill_errors(model, pod).mean(), 0.05) << seed;
+    EXPECT_LT(prefill_errors(model, pod).quantile(0.95), 0.1) << seed;
     EXPECT_LT(step_errors(model, pod).mean(), 0.05) << seed;
     EXPECT_LT(step_errors(model, pod).quantile(0.95), 0.12) << seed;
   }
