@@ -18,9 +18,10 @@ std::vector<Tokens> cached_tokens(const PickRequest& request, std::span<const st
                                   const Picking& picking, TimePoint now) {
   const std::int64_t most = std::max<std::int64_t>(request.prompt.count() - 1, 0);
   std::vector<Tokens> cached(pods.size());
+  PrefixMatch room;
   for (const PrefixChain& chain : prefix_chains(request.blocks, request.prompt)) {
     if (chain.elements.empty()) continue;
-    const auto held = picking.prefixes.match(chain.elements, pods, now);
+    const auto held = picking.prefixes.match(chain.elements, pods, now, room);
     for (std::size_t i = 0; i < held.size(); ++i) {
       const auto tokens = static_cast<std::int64_t>(std::floor(held[i] * chain.tokens_each));
       cached[i] = std::max(cached[i], Tokens(std::min(tokens, most)));

@@ -5,11 +5,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
+#include <mutex>
 #include <span>
 #include <vector>
 
+#include "core/picking/incarnations.h"
+#include "core/picking/prefix_match.h"
+#include "core/picking/prefix_shard.h"
 #include "core/units.h"
+#include "core/zeroed_words.h"
 
 namespace baton {
 
@@ -17,12 +21,13 @@ namespace baton {
 inline constexpr Duration kBeliefTime = std::chrono::seconds(2);
 
 // Which pods hold which prefixes: chained block hashes (core/prompt_blocks.h) → pods. Shared by all
-// threads of the router. Memory is bounded in bytes from construction on; the least recently used
-// elements of a shard go first. An answer may be out of date: it is a hint for picking, never a
-// promise. Elements are sharded by their own hash, not by their chain's beginning, and readers of a
-// shard do not exclude each other, so prompts that share their first block do not queue.
+// threads of the router; reading takes no lock. Memory is bounded in bytes from construction on;
+// what was used least recently goes first, and of what was used together the ends before the
+// beginnings, as engines do. An answer may be out of date: it is a hint for picking, never a
+// promise.
 class PrefixIndex {
  public:
+  // Too little memory for anything: the index stays empty.
   explicit PrefixIndex(Bytes memory);
   ~PrefixIndex();
   PrefixIndex(const PrefixIndex&) = delete;
@@ -40,7 +45,11 @@ class PrefixIndex {
   // The pod restarted or left: nothing of it is held. Constant time.
   void forget_pod(std::uint32_t pod);
 
-  // For each of `pods`, the number of leading elements of `chain` that it holds at `now`.
+  // For each of `pods` (none twice), the number of leading elements of `chain` that it holds at
+  // `now`. The answer lies in `room`, until that is used again.
+  [[nodiscard]] std::span<const std::uint32_t> match(std::span<const std::uint64_t> chain,
+                                                     std::span<const std::uint32_t> pods,
+                                                     TimePoint now, PrefixMatch& room) const;
   [[nodiscard]] std::vector<std::uint32_t> match(std::span<const std::uint64_t> chain,
                                                  std::span<const std::uint32_t> pods,
                                                  TimePoint now) const;
@@ -51,17 +60,21 @@ class PrefixIndex {
   [[nodiscard]] std::uint64_t evictions() const;
 
  private:
-  struct Holder;
-  struct Element;
-  class Shard;
+  void hold(std::span<const std::uint64_t> chain, std::uint32_t pod, TimePoint now,
+            std::uint64_t until_tick);
+  void start_anew();
+  void walk(std::span<const std::uint64_t> chain, TimePoint now, PrefixMatch& match) const;
+  [[nodiscard]] std::uint64_t latest_tick(std::uint64_t now_tick) const;
+  [[nodiscard]] PrefixShard& shard_of(std::uint64_t hash) const;
+  void prefetch(std::span<const std::uint64_t> chain, std::size_t at) const;
 
-  void hold(std::span<const std::uint64_t> chain, std::uint32_t pod, std::uint32_t now_tick,
-            std::uint32_t until_tick);
-  [[nodiscard]] Shard& shard_of(std::uint64_t hash) const;
-
-  std::unique_ptr<Shard[]> shards_;
-  std::unique_ptr<std::atomic<std::uint16_t>[]> generations_;  // by pod; a holder's must agree
-  Bytes memory_;
+  Bytes memory_bound_;
+  Incarnations incarnations_;
+  ZeroedWords memory_;
+  std::size_t shard_count_ = 0;  // 0, or a power of two
+  std::unique_ptr<PrefixShard[]> shards_;
+  mutable std::atomic<std::uint64_t> latest_tick_{0};
+  std::mutex starting_anew_;
 };
 
 }  // namespace baton

@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <numeric>
 #include <random>
-#include <set>
 #include <thread>
 
 namespace baton {
@@ -23,6 +23,12 @@ Chain chain_of(std::uint64_t seed, std::size_t length) {
   Chain chain(length);
   for (auto& element : chain) element = rng();
   return chain;
+}
+
+std::vector<std::uint32_t> pods_below(std::uint32_t end) {
+  std::vector<std::uint32_t> pods(end);
+  std::iota(pods.begin(), pods.end(), 0U);
+  return pods;
 }
 
 class PrefixIndexTest : public testing::Test {
@@ -77,22 +83,26 @@ TEST_F(PrefixIndexTest, ForgetsAPodAtOnceAndLearnsItAnew) {
   EXPECT_THAT(match(chain_, {1, 2}), ElementsAre(5, 10));
 }
 
-TEST_F(PrefixIndexTest, HoldsAThousandPodsOnOneElement) {
-  std::vector<std::uint32_t> pods;
-  for (std::uint32_t pod = 0; pod < 1000; ++pod) {
-    pods.push_back(pod);
-    PrefixIndex& index = index_;
-    index.confirm(std::span(chain_).first(1), pod, kStart);
+TEST_F(PrefixIndexTest, HoldsTenThousandPods) {
+  const auto pods = pods_below(10'000);
+  PrefixIndex index(Bytes(64 << 20));
+  for (const std::uint32_t pod : pods) {
+    index.confirm(std::span(chain_).first(pod % 2 == 0 ? 10 : 4), pod, kStart);
   }
-  // A shard of this small index has room for 512 holders beside those in place.
-  const auto depths = match(chain_, pods);
-  EXPECT_GT(std::ranges::count(depths, 1U), 400);
-  EXPECT_EQ(depths.back(), 1U);
+  const auto depths = index.match(chain_, pods, kStart);
+  for (const std::uint32_t pod : pods) ASSERT_EQ(depths[pod], pod % 2 == 0 ? 10U : 4U) << pod;
+  EXPECT_LE(index.memory_used(), Bytes(10 * (64 + 8 * 9'999)));
+}
 
-  PrefixIndex large(Bytes(64 << 20));
-  for (const std::uint32_t pod : pods) large.confirm(chain_, pod, kStart);
-  EXPECT_THAT(large.match(chain_, pods, kStart), testing::Each(10U));
-  EXPECT_LE(large.memory_used(), Bytes(10 * (1000 * 9 + 1000)));
+TEST_F(PrefixIndexTest, AnswersWithoutTheRoomOfTheAnswerBefore) {
+  index_.confirm(chain_, 7, kStart);
+  index_.confirm(std::span(chain_).first(3), 9, kStart);
+  PrefixMatch room;
+  const std::vector<std::uint32_t> both = {7, 9};
+  EXPECT_THAT(index_.match(chain_, both, kStart, room), ElementsAre(10, 3));
+  const std::vector<std::uint32_t> other = {9, 1, 7};
+  EXPECT_THAT(index_.match(chain_of(2, 10), other, kStart, room), ElementsAre(0, 0, 0));
+  EXPECT_THAT(index_.match(std::span(chain_).first(5), other, kStart, room), ElementsAre(3, 0, 5));
 }
 
 TEST_F(PrefixIndexTest, StaysWithinItsBoundAndKeepsWhatIsUsed) {
@@ -111,17 +121,168 @@ TEST_F(PrefixIndexTest, StaysWithinItsBoundAndKeepsWhatIsUsed) {
   EXPECT_THAT(match(chain_of(1000 + 1999, 50), {1999 % 20}, now), ElementsAre(50));
 }
 
-TEST_F(PrefixIndexTest, TakesAtMostAKibibyteForAThousandTokens) {
+// Of what was used together the ends go before the beginnings, as engines free blocks, so that what
+// is left of a prompt is of use.
+TEST_F(PrefixIndexTest, EvictsEndsBeforeBeginnings) {
+  const Chain endless = chain_of(3, 40'000);
+  index_.confirm(endless, 1, kStart);
+  EXPECT_GT(index_.evictions(), 0U);
+  EXPECT_GT(match(endless, {1})[0], index_.elements() * 8 / 10);
+
+  PrefixIndex index(Bytes(1 << 20));
+  const std::size_t room = index_.elements();
+  const Chain first = chain_of(4, room / 2);
+  const Chain second = chain_of(5, room / 2);
+  index.confirm(first, 1, kStart);
+  index.confirm(second, 2, kStart + seconds(1));
+  index.confirm(chain_of(6, room / 4), 3, kStart + seconds(2));
+  const std::vector<std::uint32_t> pods = {1, 2};
+  const std::uint32_t left = index.match(first, pods, kStart + seconds(2))[0];
+  EXPECT_GT(left, room / 8);
+  EXPECT_LT(left, room / 2);
+  EXPECT_EQ(index.match(second, pods, kStart + seconds(2))[1], second.size());
+}
+
+TEST_F(PrefixIndexTest, EvictsTheLeastRecentlyUsed) {
+  constexpr std::size_t kChains = 4000;
+  for (std::size_t i = 0; i < kChains; ++i) {
+    index_.confirm(chain_of(i, 10), 1, kStart + milliseconds(10 * i));
+  }
+  const TimePoint end = kStart + milliseconds(10 * kChains);
+  const std::size_t held = index_.elements();
+  for (std::size_t i = 0; i < kChains; ++i) {
+    const std::size_t since = (kChains - i) * 10;
+    const std::uint32_t depth = match(chain_of(i, 10), {1}, end)[0];
+    if (since < held * 85 / 100) ASSERT_EQ(depth, 10U) << i;
+    if (since > held * 115 / 100) ASSERT_EQ(depth, 0U) << i;
+  }
+}
+
+// While the clock is behind what was told before, nothing is newer than what came last.
+TEST_F(PrefixIndexTest, AClockThatJumpsBackMakesNothingOld) {
+  index_.confirm(chain_of(3, 40'000), 1, kStart);
+  const TimePoint before = kStart - std::chrono::hours(1);
+  index_.confirm(chain_, 2, before);
+  index_.confirm(chain_of(4, 3000), 3, before);
+  EXPECT_THAT(match(chain_, {2}, before), ElementsAre(10));
+  // What is believed ends by the time that is told with the question.
+  index_.believe(chain_, 4, before, before + kBeliefTime);
+  EXPECT_THAT(match(chain_, {4}, before + seconds(1)), ElementsAre(10));
+  EXPECT_THAT(match(chain_, {4}, before + seconds(2)), ElementsAre(0));
+  EXPECT_THAT(match(chain_, {2, 4}, TimePoint::min()), ElementsAre(10, 10));
+  EXPECT_THAT(match(chain_, {2, 4}, TimePoint::max()), ElementsAre(10, 0));
+}
+
+// The hashes are the only names of pieces: what two prompts agree on by accident is one piece.
+TEST_F(PrefixIndexTest, ChainsThatCollideShareThatElementAlone) {
+  Chain other = chain_of(2, 10);
+  other[5] = chain_[5];
+  index_.confirm(chain_, 1, kStart);
+  EXPECT_THAT(match(other, {1}), ElementsAre(0));
+  index_.confirm(std::span(other).first(5), 1, kStart);
+  EXPECT_THAT(match(other, {1}), ElementsAre(6));
+  index_.confirm(other, 2, kStart);
+  index_.retract(chain_, 1);
+  EXPECT_THAT(match(other, {1, 2}), ElementsAre(5, 10));
+  EXPECT_THAT(match(chain_, {1, 2}), ElementsAre(0, 0));
+
+  const Chain same(10, 0);  // even all of them
+  index_.confirm(std::span(same).first(3), 3, kStart);
+  EXPECT_THAT(match(same, {3}), ElementsAre(10));
+  EXPECT_EQ(index_.elements(), 11U);
+}
+
+TEST_F(PrefixIndexTest, StaysWithinAnyBound) {
+  const Chain chain = chain_of(3, 3000);
+  for (const std::int64_t bytes : {-1, 0, 1, 1000, 2000, 5000, 20'000, 100'000}) {
+    PrefixIndex index((Bytes(bytes)));
+    for (std::uint32_t pod = 0; pod < 100; ++pod) {
+      index.confirm(std::span(chain).first(300), pod, kStart);
+    }
+    index.confirm(chain, 7, kStart);
+    index.retract(std::span(chain).last(10), 7);
+    index.forget_pod(8);
+    EXPECT_LE(index.memory_used().count(), std::max<std::int64_t>(bytes, 0)) << bytes;
+    const auto depths = index.match(chain, std::vector<std::uint32_t>{7, 8, 9}, kStart);
+    EXPECT_EQ(depths[1], 0U);
+    EXPECT_EQ(depths[0] > 0, bytes >= 2000) << bytes;
+    if (bytes <= 0) EXPECT_EQ(index.elements(), 0U);
+  }
+}
+
+// 64 tokens a block, at most a kibibyte for a thousand of them, and 8 bytes for each further pod,
+// even of pods that lie far apart.
+TEST_F(PrefixIndexTest, TakesLittleMemory) {
+  constexpr std::size_t kBlocks = 1000;
   PrefixIndex index(Bytes(64 << 20));
-  index.confirm(chain_of(4, 15625), 1, kStart);  // a million tokens in blocks of 64
-  EXPECT_LE(index.memory_used(), Bytes(1000 * 1024));
+  for (const std::uint32_t pod : pods_below(2000)) index.confirm(chain_, pod, kStart);
+  const Bytes before = index.memory_used();
+  const Chain chain = chain_of(4, kBlocks);
+  for (std::int64_t pods = 1; pods <= 20; ++pods) {
+    index.confirm(chain, static_cast<std::uint32_t>(pods * 90), kStart);
+    const Bytes bound{static_cast<std::int64_t>(kBlocks) * (64 + 8 * (pods - 1))};
+    ASSERT_LE(index.memory_used() - before, bound) << pods;
+  }
+  for (const std::uint32_t pod : pods_below(2000)) index.confirm(chain, pod, kStart);
+  EXPECT_LE(index.memory_used() - before, Bytes(kBlocks * 2000 / 4));
+}
+
+// Pods far apart need words beyond those in place, which have their own share of the memory.
+TEST_F(PrefixIndexTest, KeepsWhatIsUsedWhereRoomForPodsRunsOut) {
+  for (const std::uint32_t pod : pods_below(2000)) index_.confirm(chain_, pod, kStart);
+  std::vector<std::uint32_t> pods;
+  for (std::uint32_t i = 0; i < 30; ++i) pods.push_back(i * 60);
+  TimePoint now = kStart;
+  for (std::uint64_t i = 0; i < 500; ++i) {
+    now += milliseconds(10);
+    const Chain chain = chain_of(100 + i, 10);
+    for (const std::uint32_t pod : pods) index_.confirm(chain, pod, now);
+    ASSERT_THAT(match(chain, pods, now), testing::Each(10U)) << i;
+    ASSERT_THAT(match(chain_, {5, 1999}, now), ElementsAre(10, 10)) << i;
+  }
+  EXPECT_GT(index_.evictions(), 1000U);
+  EXPECT_LE(index_.memory_used(), index_.memory_bound());
+
+  PrefixIndex tiny(Bytes(3000));  // less than one element can need
+  for (const std::uint32_t pod : pods_below(4000)) {
+    tiny.confirm(chain_of(pod + 1, 1), pod, kStart);
+    if (pod % 48 != 0) continue;
+    tiny.confirm(chain_, pod, kStart);
+    ASSERT_THAT(tiny.match(chain_, std::vector{pod}, kStart), ElementsAre(testing::Gt(0))) << pod;
+    ASSERT_LE(tiny.memory_used(), tiny.memory_bound());
+  }
 }
 
 TEST_F(PrefixIndexTest, IgnoresPodsBeyondItsRange) {
-  index_.confirm(chain_, 1U << 16, kStart);
-  index_.retract(chain_, 1U << 16);
-  index_.forget_pod(1U << 16);
-  EXPECT_EQ(index_.elements(), 0U);
+  for (const std::uint32_t pod : {1U << 16, ~0U}) {
+    index_.confirm(chain_, pod, kStart);
+    index_.retract(chain_, pod);
+    index_.forget_pod(pod);
+    EXPECT_EQ(index_.elements(), 0U);
+    index_.confirm(chain_, 1, kStart);
+    EXPECT_THAT(match(chain_, {pod, 1}), ElementsAre(0, 10));
+    index_.retract(chain_, 1);
+  }
+}
+
+// After more restarts than it can tell apart it begins anew, and nothing old is believed again.
+TEST_F(PrefixIndexTest, OutlastsMillionsOfRestarts) {
+  const auto pods = pods_below(48);
+  for (const std::uint32_t pod : pods) index_.confirm(chain_, pod, kStart);
+  constexpr std::uint32_t kRestarts = Incarnations::kGroups * Incarnations::kMembers;
+  std::uint64_t anew = 0;
+  for (std::uint32_t i = 0; i < kRestarts + 1000; ++i) {
+    const std::uint64_t before = index_.evictions();
+    index_.forget_pod(100);
+    index_.confirm(std::span(chain_).first(1), 100, kStart);
+    if (index_.evictions() == before) continue;
+    ++anew;
+    EXPECT_THAT(match(chain_, pods), testing::Each(0U));
+    EXPECT_THAT(match(chain_, {100}), ElementsAre(1));
+    index_.confirm(chain_, 3, kStart);
+  }
+  EXPECT_EQ(anew, 1U);
+  EXPECT_THAT(match(chain_, {2, 3, 100}), ElementsAre(0, 10, 1));
 }
 
 TEST_F(PrefixIndexTest, RetractingTheLastPodFreesTheElement) {
@@ -133,14 +294,21 @@ TEST_F(PrefixIndexTest, RetractingTheLastPodFreesTheElement) {
 }
 
 // Against the naive way: a map from element and pod to the end of what is known.
-TEST_F(PrefixIndexTest, AgreesWithAMapWhileNothingIsEvicted) {
+class PrefixIndexAgreement : public PrefixIndexTest,
+                             public testing::WithParamInterface<std::uint32_t> {};
+INSTANTIATE_TEST_SUITE_P(PodsApart, PrefixIndexAgreement, testing::Values(1, 7, 50));
+
+TEST_P(PrefixIndexAgreement, AgreesWithAMapWhileNothingIsEvicted) {
   constexpr std::uint32_t kPods = 12;
+  for (const std::uint32_t pod : pods_below(kPods * GetParam())) {
+    index_.confirm(chain_of(99, 1), pod, kStart);
+  }
   std::mt19937_64 rng(5);
   std::map<std::pair<std::uint64_t, std::uint32_t>, TimePoint> known;
   TimePoint now = kStart;
   for (int round = 0; round < 20000; ++round) {
     const Chain chain = chain_of(rng() % 20, 1 + rng() % 12);
-    const auto pod = static_cast<std::uint32_t>(rng() % kPods);
+    const auto pod = static_cast<std::uint32_t>(rng() % kPods) * GetParam();
     switch (rng() % 8) {
       case 0:
       case 1: {
@@ -168,19 +336,19 @@ TEST_F(PrefixIndexTest, AgreesWithAMapWhileNothingIsEvicted) {
         break;
       case 5: now += milliseconds(10 * (rng() % 20)); break;
       default: {
-        std::vector<std::uint32_t> pods;
+        std::vector<std::uint32_t> asked;
         std::vector<std::uint32_t> expected;
-        for (std::uint32_t p = 0; p < kPods; ++p) {
+        for (std::uint32_t p = 0; p < kPods * GetParam(); p += GetParam()) {
           std::uint32_t depth = 0;
           while (depth < chain.size()) {
             const auto it = known.find({chain[depth], p});
             if (it == known.end() || it->second <= now) break;
             ++depth;
           }
-          pods.push_back(p);
+          asked.push_back(p);
           expected.push_back(depth);
         }
-        ASSERT_EQ(match(chain, pods, now), expected) << "round " << round;
+        ASSERT_EQ(match(chain, asked, now), expected) << "round " << round;
       }
     }
   }
@@ -197,29 +365,36 @@ TEST_F(PrefixIndexTest, SurvivesHashesThatAreNotRandom) {
 TEST(PrefixIndexConcurrent, AnswersStayWithinWhatWasWritten) {
   PrefixIndex index(Bytes(512 << 10));  // small, so that eviction goes on
   constexpr std::uint32_t kPods = 8;
+  constexpr std::uint32_t kApart = 60;  // so that their words are not all in place
+  const Chain shared = chain_of(~0U, 30);
+  for (const std::uint32_t pod : pods_below(kPods * kApart)) index.confirm(shared, pod, kStart);
   std::vector<std::thread> threads;
   std::atomic<int> wrong{0};
   for (unsigned t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       std::mt19937_64 rng(t);
+      PrefixMatch room;
+      std::vector<std::uint32_t> pods(kPods);
       for (int i = 0; i < 3000; ++i) {
         const TimePoint now = kStart + milliseconds(i);
         const std::uint64_t seed = rng() % 600;
         const Chain chain = chain_of(seed, 30);
-        // A pod holds only chains whose seed it divides into evenly, so any other answer is wrong.
-        const auto owner = static_cast<std::uint32_t>(seed % kPods);
+        // Only two pods can hold a chain, and all that which they share; other answers are wrong.
+        const auto owner =
+            static_cast<std::uint32_t>((seed + (rng() % 2 == 0 ? 0 : 3)) % kPods) * kApart;
         switch (rng() % 5) {
           case 0: index.believe(chain, owner, now, now + kBeliefTime); break;
           case 1: index.confirm(chain, owner, now); break;
           case 2: index.retract(std::span(chain).subspan(10, 3), owner); break;
           case 3:
             if (rng() % 100 == 0) index.forget_pod(owner);
+            index.confirm(shared, owner, now);
             break;
           default: {
-            const std::vector<std::uint32_t> pods = {0, 1, 2, 3, 4, 5, 6, 7};
-            const auto depths = index.match(chain, pods, now);
-            for (std::uint32_t pod = 0; pod < kPods; ++pod) {
-              if (pod != owner && depths[pod] != 0) ++wrong;
+            for (std::uint32_t p = 0; p < kPods; ++p) pods[p] = p * kApart;
+            const auto depths = index.match(chain, pods, now, room);
+            for (std::uint32_t p = 0; p < kPods; ++p) {
+              if (p != seed % kPods && p != (seed + 3) % kPods && depths[p] != 0) ++wrong;
             }
           }
         }
@@ -229,6 +404,43 @@ TEST(PrefixIndexConcurrent, AnswersStayWithinWhatWasWritten) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
   EXPECT_LE(index.memory_used(), index.memory_bound());
+}
+
+// Elements move when others go, and their words when pods come; a reader notices neither.
+TEST(PrefixIndexConcurrent, ReadersMissNothingThatStays) {
+  PrefixIndex index(Bytes(1 << 20));
+  const auto pods = pods_below(400);
+  for (const std::uint32_t pod : pods) index.confirm(chain_of(1, 1), pod, kStart);
+  index.confirm(chain_of(2, 13'000), 1, kStart);  // so that the table is rather full
+  const Chain kept = chain_of(3, 20);
+  index.confirm(kept, 398, kStart);
+  std::atomic<int> writers{2};
+  std::vector<std::thread> threads;
+  threads.emplace_back([&] {
+    for (std::uint64_t i = 0; i < 60; ++i) {
+      const Chain passing = chain_of(100 + i, 1000);
+      index.confirm(passing, 2, kStart);
+      index.retract(passing, 2);
+    }
+    --writers;
+  });
+  threads.emplace_back([&] {
+    for (std::uint32_t i = 0; i < 2000; ++i) {
+      index.confirm(kept, 1 + i * 49 % 350, kStart);
+      index.retract(kept, 1 + (i + 4) * 49 % 350);
+    }
+    --writers;
+  });
+  PrefixMatch room;
+  const std::vector<std::uint32_t> asked = {398, 399};
+  int missed = 0;
+  while (writers > 0) {
+    const auto depths = index.match(kept, asked, kStart, room);
+    if (depths[0] != kept.size() || depths[1] != 0) ++missed;
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(missed, 0);
+  EXPECT_EQ(index.evictions(), 0U);
 }
 
 }  // namespace
