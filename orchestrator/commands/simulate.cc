@@ -30,6 +30,8 @@ struct SimulateFlags {
   std::string split = "auto";
   int replicas = 1;
   double scrape_s = 1;
+  double jitter_s = 0;
+  double prior = 1;
   bool no_kv_events = false;
   std::vector<std::string> losses;
   double slo_ttft_ms = 0;
@@ -91,6 +93,8 @@ Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
   study.system.split = flags.split == "always"  ? Split::kAlways
                        : flags.split == "never" ? Split::kNever
                                                 : Split::kAuto;
+  study.jitter = std::chrono::duration_cast<Duration>(Seconds(flags.jitter_s));
+  study.system.prior_factor = flags.prior;
   study.system.replicas = flags.replicas;
   study.system.scrape_interval = std::chrono::duration_cast<Duration>(Seconds(flags.scrape_s));
   study.system.kv_events = !flags.no_kv_events;
@@ -149,6 +153,12 @@ void add_simulate_command(CLI::App& app, int& exit_code) {
   option("--replicas", flags->replicas, "Routers")->check(CLI::Range(1, 64));
   option("--scrape", flags->scrape_s, "Seconds between two looks at the pods' metrics")
       ->check(CLI::Range(0.01, 3600.0));
+  option("--prior", flags->prior,
+         "What the routers take pods to be at first is wrong by this factor")
+      ->check(CLI::Range(0.01, 100.0));
+  option("--jitter", flags->jitter_s,
+         "Each arrival is shifted by up to so many seconds, by the seed")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--no-kv-events", flags->no_kv_events, "Pods do not tell what they cache")
       ->group(system);
   command

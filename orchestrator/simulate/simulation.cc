@@ -26,9 +26,22 @@ constexpr Duration kEmptyWait = std::chrono::seconds(30);
 constexpr int kMostAttempts = 4;
 constexpr Bytes kPrefixIndex{256LL << 20};
 
+LatencyPrior prior_of(double factor) {
+  LatencyPrior prior;
+  prior.prefill_seconds *= factor;
+  prior.prefill_seconds_per_token *= factor;
+  prior.prefill_seconds_per_pair *= factor;
+  prior.step_seconds *= factor;
+  prior.step_seconds_per_sequence *= factor;
+  prior.step_seconds_per_kv_token *= factor;
+  prior.transfer_seconds *= factor;
+  prior.transfer_bytes_per_second /= factor;
+  return prior;
+}
+
 // One router: what a server has of its own.
 struct Replica {
-  Replica() : planner(loads, prefixes, model) {}
+  explicit Replica(const LatencyPrior& prior) : model(prior), planner(loads, prefixes, model) {}
   LoadTable loads;
   PrefixIndex prefixes{kPrefixIndex};
   LatencyModel model;
@@ -86,7 +99,7 @@ class Simulation {
         random_(options.seed),
         links_(options.pods.size()) {
     for (int i = 0; i < options.replicas; ++i) {
-      replicas_.push_back(std::make_unique<Replica>());
+      replicas_.push_back(std::make_unique<Replica>(prior_of(options.prior_factor)));
       replicas_.back()->planner.set_policies(options.prefill_policy, options.decode_policy);
     }
     SimPod::Cache cache;

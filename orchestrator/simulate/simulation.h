@@ -38,7 +38,8 @@ struct SimulationOptions {
   SloConfig slo;
   int replicas = 1;  // routers, each with its own view; a request comes to one of them by chance
   Duration scrape_interval = std::chrono::seconds(1);
-  bool kv_events = true;  // pods tell what their caches keep and drop
+  bool kv_events = true;    // pods tell what their caches keep and drop
+  double prior_factor = 1;  // of what the latency model takes pods to be before it saw them
   std::vector<PodLoss> losses;
   std::uint64_t seed = 0;
 };

@@ -12,6 +12,7 @@
 #include "core/picking/policy.h"
 #include "orchestrator/bench/results/compare.h"
 #include "orchestrator/bench/results/result_json.h"
+#include "orchestrator/bench/workload/draws.h"
 #include "orchestrator/build_info.h"
 
 namespace baton::orchestrator::simulate {
@@ -39,10 +40,15 @@ std::optional<Duration> seconds_of(std::string_view text) {
   return std::chrono::duration_cast<Duration>(Seconds(*value));
 }
 
-struct Ran {
-  bench::ComparedRun compared;
-  SimulationResult result;
-};
+// Traces batch their arrivals: the same times, each shifted, in order again.
+void shift(std::vector<Duration>& schedule, Duration jitter, std::uint64_t seed) {
+  if (jitter <= Duration::zero()) return;
+  bench::Draws draws(bench::mix({seed, 0x6a69'7474'6572}));
+  for (Duration& at : schedule) {
+    const double share = 2 * draws.unit() - 1;
+    at = std::max(Duration::zero(), at + std::chrono::duration_cast<Duration>(jitter * share));
+  }
+}
 
 class Study {
  public:
@@ -87,6 +93,7 @@ class Study {
     if (!workload) return std::unexpected(std::move(workload.error()));
     auto plan = bench::plan_run(load, **workload);
     if (!plan) return std::unexpected(std::move(plan.error()));
+    shift(plan->schedule, options_.jitter, load.seed);
     SimulationOptions system = options_.system;
     system.prefill_policy = policy.prefill;
     system.decode_policy = policy.decode;

@@ -38,6 +38,7 @@ struct StudyOptions {
   bench::LoadOptions load;
   SimulationOptions system;  // but for the policies
   std::vector<PolicyPair> policies;
+  Duration jitter{};  // each arrival is shifted by up to so much either way, by the seed
   bench::Slo goodput;
 };
 
