@@ -6,9 +6,10 @@
 namespace baton {
 
 std::optional<PrefillWatch::Interval> PrefillWatch::done(const Done& prompt) {
+  last_done_.store(prompt.done_at, std::memory_order_relaxed);
   const std::scoped_lock lock(mutex_);
-  const bool same_step = prompt.sent_at < ended_ && prompt.done_at - ended_ < kOneStep;
-  if (work_.prompts > 0 && same_step) {
+  const bool was_waiting = work_.prompts > 0 && prompt.sent_at < ended_;
+  if (was_waiting && (work_.prompts < kTogether || prompt.done_at - ended_ < kOneStep)) {
     began_ = std::min(began_, std::max(before_, prompt.sent_at));
     ended_ = std::max(ended_, prompt.done_at);
     work_ += prompt.work;

@@ -12,8 +12,8 @@ namespace baton {
 
 // Tells from when the prompts of one pod were sent and done how long it was busy with them: from
 // the completion before, or from sending where it was idle. Part of PodLoad; any thread, a short
-// lock. Prompts that were there together and done within kOneStep were computed in one, so an
-// interval is known once the next one is over.
+// lock. Of a busy pod kTogether prompts make an interval, and all that are done within kOneStep
+// after them: engines compute parts of several in one step. It is known once the next one begins.
 class PrefillWatch {
  public:
   struct Done {
@@ -33,6 +33,7 @@ class PrefillWatch {
   [[nodiscard]] double share(TimePoint now) const;
   [[nodiscard]] TimePoint last_done() const { return last_done_.load(std::memory_order_relaxed); }
 
+  static constexpr int kTogether = 4;
   static constexpr Duration kOneStep = std::chrono::milliseconds(1);
   static constexpr Seconds kMemory{10};
 

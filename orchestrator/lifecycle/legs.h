@@ -20,6 +20,7 @@ struct Leg {
   asio::cancellation_signal cancel;
   bool cancelled = false;  // nobody waits for what comes of it
   TimePoint sent_at{};
+  bool behind_others = false;  // the pod had work of another router waiting when it was sent
 
   // Set when the coroutine has ended.
   std::optional<Error> error;  // there was no answer, or it was cut short

@@ -49,7 +49,13 @@ PoolMetrics::PoolMetrics(Metrics& metrics, const std::string& pool)
       lookups_failed(metrics.counter(rows::kLookups, {pool, "failed"})),
       lookups_skipped(metrics.counter(rows::kLookups, {pool, "skipped"})),
       prompt_tokens(metrics.counter(rows::kPromptTokens, {pool})),
-      cached_tokens(metrics.counter(rows::kCachedTokens, {pool})) {
+      cached_tokens(metrics.counter(rows::kCachedTokens, {pool})),
+      prefill_error(metrics.gauge(rows::kPredictorError, {pool, "prefill"})),
+      step_error(metrics.gauge(rows::kPredictorError, {pool, "step"})),
+      transfer_error(metrics.gauge(rows::kPredictorError, {pool, "transfer"})),
+      prefills_seen(metrics.counter(rows::kPredictorSeen, {pool, "prefill"})),
+      steps_seen(metrics.counter(rows::kPredictorSeen, {pool, "step"})),
+      transfers_seen(metrics.counter(rows::kPredictorSeen, {pool, "transfer"})) {
   for (std::size_t i = 0; i < kOutcomes; ++i) {
     const auto outcome = static_cast<Outcome>(i);
     requests_[i] = &metrics.counter(rows::kRequests, {pool, std::string(name_of(outcome))});

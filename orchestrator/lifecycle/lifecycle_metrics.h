@@ -100,6 +100,20 @@ inline constexpr MetricSpec kCachedTokens{"baton_cached_prompt_tokens_total",
                                           "Prompt tokens that the prefill pod held already.",
                                           "pool",
                                           {}};
+inline constexpr MetricSpec kPredictorError{
+    "baton_predictor_error_ratio",
+    MetricType::kGauge,
+    "How far observed over predicted was from 1, on average of about the last hundred, by kind: "
+    "prefill, step, transfer.",
+    "pool,kind",
+    {}};
+inline constexpr MetricSpec kPredictorSeen{
+    "baton_predictor_observations_total",
+    MetricType::kCounter,
+    "Times that pods were seen to take and that the predictor learnt from, by kind: prefill, step, "
+    "transfer.",
+    "pool,kind",
+    {}};
 inline constexpr MetricSpec kStrippedFields{
     "baton_stripped_request_fields_total",
     MetricType::kCounter,
@@ -115,9 +129,10 @@ inline constexpr MetricSpec kUnrouted{
 
 // Every row, for docs/metrics.md.
 inline constexpr MetricSpec kAll[] = {
-    kRequests,       kOpenRequests, kTtft,           kTpot,         kPlanSeconds,    kLegSeconds,
-    kLegFailures,    kRetries,      kRetriesRefused, kReleases,     kHandoffsAbsent, kHandoffBytes,
-    kHandoffSeconds, kLookups,      kPromptTokens,   kCachedTokens, kStrippedFields, kUnrouted};
+    kRequests,       kOpenRequests,   kTtft,           kTpot,           kPlanSeconds,
+    kLegSeconds,     kLegFailures,    kRetries,        kRetriesRefused, kReleases,
+    kHandoffsAbsent, kHandoffBytes,   kHandoffSeconds, kLookups,        kPromptTokens,
+    kCachedTokens,   kPredictorError, kPredictorSeen,  kStrippedFields, kUnrouted};
 }  // namespace lifecycle_metrics
 
 // The rows of one pool, looked up once. Owned by an io thread; the instruments are shared by all.
@@ -151,6 +166,12 @@ struct PoolMetrics {
   prometheus::Counter& lookups_skipped;
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& cached_tokens;
+  prometheus::Gauge& prefill_error;
+  prometheus::Gauge& step_error;
+  prometheus::Gauge& transfer_error;
+  prometheus::Counter& prefills_seen;
+  prometheus::Counter& steps_seen;
+  prometheus::Counter& transfers_seen;
 
  private:
   std::array<prometheus::Counter*, kOutcomes> requests_{};

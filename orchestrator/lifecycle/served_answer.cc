@@ -124,12 +124,15 @@ Task<void> ServedRequest::answer_stream() {
     relaying_ = true;
     try {
       result = co_await asio::co_spawn(
-          context_.io(), relay(decode_->begun, decode_->answer.get(), &exchange_, &watch_, filter),
+          context_.io(),
+          relay(decode_->begun, decode_->answer.get(), &exchange_, &watch_, filter,
+                [this] { on_first_event(); }),
           asio::bind_cancellation_slot(relay_cancel_.slot(), asio::use_awaitable));
     } catch (const boost::system::system_error&) {
       result.end = RelayEnd::kClientLeft;
     }
     relaying_ = false;
+    stream_ended_ = StreamMark::of(context_.loads().of(plan_.decode->index), Clock::now());
   }
   usage_ = read_usage(watch_.tail());
   if (watch_.engine_error() || (events && !watch_.done())) decode_->answer->do_not_keep();
@@ -244,12 +247,14 @@ void ServedRequest::settle() {
 void ServedRequest::settle_handoff() {
   if (plan_.kind != PlanKind::kSplit || decode_ == nullptr) return;
   const std::string_view timing = decode_->timing;
-  if (const auto bytes = read_number(timing, "kv_bytes"); bytes && *bytes > 0) {
+  const auto bytes = read_number(timing, "kv_bytes");
+  if (bytes && *bytes > 0) {
     pool_.metrics.handoff_bytes(read_text(timing, "transport")).Increment(*bytes);
   }
-  if (const auto exposed = read_number(timing, "exposed_transfer_ms"); exposed && *exposed >= 0) {
-    pool_.metrics.handoff_seconds.Observe(*exposed / 1e3);
-  }
+  const auto exposed = read_number(timing, "exposed_transfer_ms");
+  if (!exposed || *exposed < 0) return;
+  pool_.metrics.handoff_seconds.Observe(*exposed / 1e3);
+  if (bytes && *bytes > 0) learn_transfer(*bytes, *exposed / 1e3);
 }
 
 void ServedRequest::settle_tokens(TimePoint now) {
@@ -263,6 +268,7 @@ void ServedRequest::settle_tokens(TimePoint now) {
   if (outcome_ == Outcome::kOk && tokens > 0) pool_.outputs.observe(tokens);
   if (outcome_ == Outcome::kOk && watch_.events() > 1 && tokens > 1) {
     pool_.metrics.tpot.Observe(to_seconds(now - first_byte_at_) / static_cast<double>(tokens - 1));
+    learn_pace(tokens);
   }
 }
 

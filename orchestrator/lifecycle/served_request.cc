@@ -36,6 +36,12 @@ bool was_not_taken(const Leg& leg) {
   return leg.status == 503 || leg.status == 429;
 }
 
+// No prompt of ours waits there but the one to be sent, and yet the pod says that some do.
+bool is_behind_others(const PodEntry& pod, LoadTable& loads) {
+  const int own = loads.of(pod.index).waiting_prompts.load(std::memory_order_relaxed);
+  return own <= 1 && pod.state.waiting > 0;
+}
+
 // Gives a hand-off back beside the request, which need not wait for it. The pod's own time to live
 // is the bound where this fails.
 Task<void> give_back(PoolContext* pool, std::shared_ptr<const PodEntry> pod,
@@ -214,6 +220,7 @@ void ServedRequest::send_leg(Stage stage) {
   leg->owner = this;
   leg->stage = stage;
   leg->pod = is_prefill ? plan_.prefill : plan_.decode;
+  leg->behind_others = is_behind_others(*leg->pod, context_.loads());
   (is_prefill ? prefill_ : decode_) = leg;
   const bool has_answer = pool_.connector.dispatch() == adapters::Dispatch::kSequential &&
                           plan_.kind == PlanKind::kSplit && prefill_response_.status == 200;
@@ -347,8 +354,10 @@ LegSteps ServedRequest::judge_prefill() {
     return policy_.prefill_failed(std::move(*failure), now);
   }
   pool_.metrics.prefill_seconds.Observe(to_seconds(now - prefill_->sent_at));
+  account_.prefill.prefill_done();
   account_.prefill.finish();
   prefill_usage_ = read_usage(prefill_->body);
+  learn_prefill(*prefill_, prefill_->head_at - prefill_->waited_for_us, prefill_usage_);
   if (prefill_usage_) pool_.learn_ratio(prompt_bytes_, prefill_usage_->prompt);
   prefill_response_.status = 200;
   prefill_response_.body = std::move(prefill_->body);
@@ -388,7 +397,9 @@ LegSteps ServedRequest::judge_decode() {
     return policy_.decode_failed(std::move(*failure), Clock::now());
   }
   pool_.metrics.decode_seconds.Observe(to_seconds(decode_->head_at - decode_->sent_at));
-  account_.decode.prefill_done();
+  // Of a stream the head may come long before the prompt is computed.
+  const bool begins = decode_->answer != nullptr && is_event_stream(decode_->content_type);
+  if (!begins) account_.decode.prefill_done();
   return policy_.decode_good();
 }
 

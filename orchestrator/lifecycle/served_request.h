@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/picking/stream_pace.h"
 #include "orchestrator/lifecycle/leg_policy.h"
 #include "orchestrator/lifecycle/legs.h"
 #include "orchestrator/lifecycle/relay.h"
@@ -87,6 +88,12 @@ class ServedRequest {
   void settle();
   void settle_handoff();
   void settle_tokens(TimePoint now);
+
+  // Observations.
+  void on_first_event();
+  void learn_prefill(const Leg& leg, TimePoint done_at, const std::optional<Usage>& usage);
+  void learn_pace(std::int64_t tokens);
+  void learn_transfer(double bytes, double exposed_seconds);
   void log_end(TimePoint now) const;
 
   ThreadContext& context_;
@@ -130,6 +137,8 @@ class ServedRequest {
   std::optional<Usage> prefill_usage_;
   std::optional<Usage> usage_;
   TimePoint first_byte_at_{};
+  std::optional<StreamMark> stream_began_;  // at its first event
+  std::optional<StreamMark> stream_ended_;
   std::string last_failure_;  // in words, for the log: of our own connections only
 };
 

@@ -31,6 +31,7 @@ Tokens tokens_at(std::string_view object, std::string_view quoted_key) {
 
 std::optional<Usage> read_usage(std::string_view text) {
   constexpr std::string_view kKey = "\"usage\"";
+  constexpr std::string_view kCached = "\"cached_tokens\"";
   for (std::size_t at = text.rfind(kKey); at != std::string_view::npos;
        at = at == 0 ? std::string_view::npos : text.rfind(kKey, at - 1)) {
     const std::string_view object = value_after(text.substr(at), kKey);
@@ -44,7 +45,7 @@ std::optional<Usage> read_usage(std::string_view text) {
     if (end == object.size()) continue;
     const std::string_view whole = object.substr(0, end + 1);
     return Usage{tokens_at(whole, "\"prompt_tokens\""), tokens_at(whole, "\"completion_tokens\""),
-                 tokens_at(whole, "\"cached_tokens\"")};
+                 tokens_at(whole, kCached), !value_after(whole, kCached).empty()};
   }
   return std::nullopt;
 }

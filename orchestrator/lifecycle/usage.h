@@ -12,7 +12,8 @@ namespace baton::orchestrator {
 struct Usage {
   Tokens prompt{0};
   Tokens completion{0};
-  Tokens cached{0};  // of the prompt, held by the pod that prefilled it
+  Tokens cached{0};           // of the prompt, held by the pod that prefilled it
+  bool tells_cached = false;  // else `cached` is 0 because the engine does not say
 };
 
 // The last `"usage":{…}` of an answer's body or of a stream's last bytes, found without parsing the

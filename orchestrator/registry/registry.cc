@@ -105,10 +105,11 @@ struct PodRegistry::Pool {
 };
 
 PodRegistry::PodRegistry(asio::io_context& io, LoadTable& loads, PrefixIndex& prefixes,
-                         Metrics& metrics, FindConnector find_connector)
+                         LatencyModels& latencies, Metrics& metrics, FindConnector find_connector)
     : io_(io),
       loads_(loads),
       prefixes_(prefixes),
+      latencies_(latencies),
       metrics_(metrics),
       find_connector_(std::move(find_connector)),
       alive_(std::make_shared<bool>(true)) {
@@ -194,6 +195,7 @@ void PodRegistry::forget(Watch& watch) {
   watch.timer.cancel();
   watch.usable.Set(0);
   prefixes_.forget_pod(watch.index);
+  latencies_.of(watch.pool).forget_pod(watch.index);
   loads_.reset(watch.index);
   freed_indexes_.push_back(watch.index);
   log(LogLevel::kInfo, "pod removed", {{"pool", watch.pool}, {"pod", watch.pod.name}});
@@ -248,6 +250,7 @@ void PodRegistry::take_identity(Watch& watch, IdentityEvent event) {
   if (event == IdentityEvent::kRestarted) {
     watch.restarts.Increment();
     prefixes_.forget_pod(watch.index);
+    latencies_.of(watch.pool).forget_pod(watch.index);
     loads_.of(watch.index).consecutive_errors = 0;
     log(LogLevel::kWarn, "pod restarted", {{"pool", watch.pool}, {"pod", watch.pod.name}});
   }

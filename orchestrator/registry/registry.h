@@ -12,6 +12,7 @@
 #include "adapters/engines/connector.h"
 #include "adapters/http/client.h"
 #include "core/metrics.h"
+#include "core/picking/latency_models.h"
 #include "core/picking/pod_load.h"
 #include "core/picking/prefix_index.h"
 #include "core/pod.h"
@@ -25,15 +26,17 @@ namespace baton::orchestrator {
 // Knows every configured pod: checks its health and reads its metrics (pod_inspection.h), learns
 // what it is (pod_identity.h), ejects it and takes it back (pod_health.h), and tells its
 // subscribers in immutable snapshots, one for each pool. A pod is checked at once when it is new.
-// Of a pod that restarted, what the prefix index believed is forgotten. Lives on the control
-// thread, where all its functions are called; borrows the shared tables, which outlive it.
+// Of a pod that restarted, what the prefix index believed and what it took are forgotten. Lives on
+// the control thread, where all its functions are called; borrows the shared tables, which outlive
+// it.
 class PodRegistry {
  public:
   using Subscriber = std::function<void(std::shared_ptr<const Snapshot>)>;
   using FindConnector = std::function<const adapters::Connector*(std::string_view)>;
 
   PodRegistry(boost::asio::io_context& io, LoadTable& loads, PrefixIndex& prefixes,
-              Metrics& metrics, FindConnector find_connector = adapters::find_connector);
+              LatencyModels& latencies, Metrics& metrics,
+              FindConnector find_connector = adapters::find_connector);
   ~PodRegistry();
   PodRegistry(const PodRegistry&) = delete;
   PodRegistry& operator=(const PodRegistry&) = delete;
@@ -86,6 +89,7 @@ class PodRegistry {
   boost::asio::io_context& io_;
   LoadTable& loads_;
   PrefixIndex& prefixes_;
+  LatencyModels& latencies_;
   Metrics& metrics_;
   FindConnector find_connector_;
   std::vector<std::unique_ptr<Pool>> pools_;

@@ -84,7 +84,7 @@ Result<void> Router::listen() {
 
 void Router::run() {
   const SharedTables shared{loads_, prefixes_, latencies_, metrics_, &bindings_};
-  registry_ = std::make_unique<PodRegistry>(control_, loads_, prefixes_, metrics_);
+  registry_ = std::make_unique<PodRegistry>(control_, loads_, prefixes_, latencies_, metrics_);
   std::vector<const http::ServerStats*> stats;
   for (const auto& thread : threads_) stats.push_back(&thread->stats());
   http_metrics_ = std::make_unique<http::HttpMetrics>(metrics_, std::move(stats));

@@ -64,7 +64,7 @@ pools:
   Metrics metrics_;
   LatencyModels latencies_;
   SharedTables shared_{loads_, prefixes_, latencies_, metrics_};
-  PodRegistry registry_{io_, loads_, prefixes_, metrics_};
+  PodRegistry registry_{io_, loads_, prefixes_, latencies_, metrics_};
   int drains_ = 0;
   int scrapes_ = 0;
   Admin admin_{registry_,

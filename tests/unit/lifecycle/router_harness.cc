@@ -18,8 +18,12 @@ namespace {
 
 using nlohmann::json;
 
-const std::string kUsage = R"("usage":{"prompt_tokens":20,"completion_tokens":5,"total_tokens":25,)"
-                           R"("prompt_tokens_details":{"cached_tokens":8}})";
+// A token a character.
+std::string usage_of(const std::string& text) {
+  return R"("usage":{"prompt_tokens":20,"completion_tokens":)" + std::to_string(text.size()) +
+         R"(,"total_tokens":)" + std::to_string(20 + text.size()) +
+         R"(,"prompt_tokens_details":{"cached_tokens":8}})";
+}
 
 std::string event(const std::string& piece) {
   return R"(data: {"choices":[{"index":0,"delta":{"content":")" + piece + "\"}}]}\n\n";
@@ -62,11 +66,12 @@ Task<void> Happening::wait() {
 std::string expected_stream(const std::string& text) {
   std::string stream;
   for (const char c : text) stream += event(std::string(1, c));
-  return stream + "data: {\"choices\":[]," + kUsage + "}\n\ndata: [DONE]\n\n";
+  return stream + "data: {\"choices\":[]," + usage_of(text) + "}\n\ndata: [DONE]\n\n";
 }
 
 std::string expected_body(const std::string& text) {
-  return R"({"choices":[{"index":0,"message":{"content":")" + text + "\"}}]," + kUsage + "}";
+  return R"({"choices":[{"index":0,"message":{"content":")" + text + "\"}}]," + usage_of(text) +
+         "}";
 }
 
 TestPod::TestPod(asio::io_context& io, std::string name, Role role, std::uint32_t index)
@@ -97,6 +102,7 @@ std::shared_ptr<const PodEntry> TestPod::entry() const {
   facts.max_context = Tokens(1 << 20);
   facts.bytes_per_token = Bytes(1024);
   entry->state.health = Health::kHealthy;
+  entry->state.waiting = waiting;
   entry->index = index_;
   return entry;
 }

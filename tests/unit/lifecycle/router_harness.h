@@ -83,6 +83,7 @@ class TestPod {
   int open = 0;
   std::size_t flooded = 0;
   int max_running = 64;
+  int waiting = 0;  // that its metrics tell
   std::string answer_text = "hello";
   std::string timing = R"({"queue_ms":0.5,"exposed_transfer_ms":0.25,"kv_bytes":2048,)"
                        R"("transport":"shm"})";

@@ -514,37 +514,5 @@ TEST_F(LatencyModelTest, PredictsWhileItLearns) {
   EXPECT_EQ(model_.error().prefill_seen, 900U);
 }
 
-TEST(PairFactors, RemembersTheMostRecentPairsOfAPoolOfAnySize) {
-  PairFactors pairs;
-  const auto slow_down = [&pairs](std::uint32_t from, std::uint32_t to) {
-    pairs.of(from, to).learn(1.0, 0.2, 0.2);
-  };
-  for (std::uint32_t to = 0; to < 10'000; ++to) {
-    slow_down(1, 2);  // used all the time
-    slow_down(3, to);
-  }
-  std::size_t remembered = 0;
-  for (std::uint32_t to = 0; to < 10'000; ++to) remembered += pairs.get(3, to) > 1.0 ? 1 : 0;
-  EXPECT_LT(remembered, PairFactors::kPairs);
-  EXPECT_GT(remembered, PairFactors::kPairs / 2);
-  EXPECT_GT(pairs.get(1, 2), 1.0);
-  EXPECT_GT(pairs.get(3, 9'999), 1.0);
-  EXPECT_EQ(pairs.get(2, 1), 1.0);
-  pairs.forget_pod(2);
-  EXPECT_EQ(pairs.get(1, 2), 1.0);
-}
-
-TEST(LogFilter, ForgetsOnlyWhatItSeesMoreOf) {
-  LogFilter<2> filter({0.0, 0.0}, {1.0, 1.0}, {0.0, 0.0}, 100);
-  const auto see = [&filter](const std::array<double, 2>& slopes) {
-    filter.learn(slopes, 0.0, filter.variance(slopes) + 0.01);
-  };
-  see({0.0, 1.0});
-  const double other = filter.variance({0.0, 1.0});
-  for (int i = 0; i < 5000; ++i) see({1.0, 0.0});
-  EXPECT_EQ(filter.variance({0.0, 1.0}), other);
-  EXPECT_NEAR(filter.variance({1.0, 0.0}), 0.01 / 100, 1e-5);
-}
-
 }  // namespace
 }  // namespace baton

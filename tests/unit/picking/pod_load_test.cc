@@ -27,9 +27,12 @@ TEST(LoadTicket, CountsAPrefillUntilItIsDone) {
     EXPECT_EQ(load.in_flight, 1);
     EXPECT_EQ(load.uncached_prefill_tokens, 500);
     EXPECT_EQ(load.running_decodes, 0);
+    EXPECT_EQ(load.computed_tokens, 0);
     ticket.prefill_done();
     ticket.prefill_done();
     EXPECT_EQ(load.uncached_prefill_tokens, 0);
+    EXPECT_EQ(load.computed_tokens, 500);
+    EXPECT_EQ(load.computed_pairs, 500 * 500);
     EXPECT_EQ(load.in_flight, 1);
   }
   expect_idle(load);
@@ -49,6 +52,17 @@ TEST(LoadTicket, CountsThePairsOfAPromptThatIsHeldInPart) {
   second.finish();
   EXPECT_EQ(load.waiting_prompts, 0);
   EXPECT_EQ(load.waiting_pairs, 0);
+}
+
+TEST(LoadTicket, CountsNothingAsComputedThatWasGivenUp) {
+  LoadTable table;
+  PodLoad& load = table.of(0);
+  {
+    const LoadTicket ticket = LoadTicket::for_prefill(load, Tokens(500));
+  }
+  expect_idle(load);
+  EXPECT_EQ(load.computed_tokens, 0);
+  EXPECT_EQ(load.computed_pairs, 0);
 }
 
 TEST(LoadTicket, CountsADecodeWithItsKv) {

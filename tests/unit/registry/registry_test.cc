@@ -146,6 +146,7 @@ class RegistryTest : public testing::Test {
   asio::io_context io_{1};
   LoadTable loads_;
   PrefixIndex prefixes_{Bytes(1 << 20)};
+  LatencyModels latencies_;
   Metrics metrics_;
   FakePod prefill_{io_};
   FakePod decode_{io_};
@@ -153,7 +154,7 @@ class RegistryTest : public testing::Test {
   std::shared_ptr<const Snapshot> latest_;
   FakeConnector fake_;
   std::unique_ptr<PodRegistry> registry_ = std::make_unique<PodRegistry>(
-      io_, loads_, prefixes_, metrics_, [this](std::string_view name) {
+      io_, loads_, prefixes_, latencies_, metrics_, [this](std::string_view name) {
         return name == "fake" ? &fake_ : adapters::find_connector(name);
       });
 };
@@ -342,17 +343,28 @@ TEST_F(RegistryTest, EjectsByRequestErrorsAndForgetsThemWhenTakenBack) {
   EXPECT_EQ(loads_.of(entry(1).index).consecutive_errors, 0);
 }
 
-TEST_F(RegistryTest, ForgetsThePrefixesOfARestartedPod) {
+TEST_F(RegistryTest, ForgetsThePrefixesAndTimesOfARestartedPod) {
   registry_->apply(config());
   run_until_ready();
   const std::vector<std::uint64_t> chain = {11, 22, 33};
   const std::vector<std::uint32_t> pods = {entry(0).index, entry(1).index};
   for (const std::uint32_t pod : pods) prefixes_.confirm(chain, pod, Clock::now());
   ASSERT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(3, 3));
+  LatencyModel& model = latencies_.of(latest_->pool);
+  for (const std::uint32_t pod : pods) {
+    ASSERT_TRUE(model.observe(LatencyModel::PrefillSeen{pod, 1, 100, 1e4, 1.0}));
+  }
+  const auto is_as_usual = [&model](std::uint32_t pod) {
+    return model.prefill_seconds(pod, Tokens(0), Tokens(100)) ==
+           model.prefill_seconds(LatencyModel::kAnyPod, Tokens(0), Tokens(100));
+  };
+  ASSERT_FALSE(is_as_usual(pods[0]));
   prefill_.epoch = 2;
   prefill_.metrics += "process_start_time_seconds 2000\n";
   run_until([this] { return entry(0).pod.facts.epoch == 2; });
   EXPECT_THAT(prefixes_.match(chain, pods, Clock::now()), testing::ElementsAre(0, 3));
+  EXPECT_TRUE(is_as_usual(pods[0]));
+  EXPECT_FALSE(is_as_usual(pods[1]));
 }
 
 TEST_F(RegistryTest, ForgetsThePrefixesOfAnEjectedPodWhereNothingTellsRestarts) {
