@@ -329,7 +329,7 @@ class Simulation {
     Replica& replica = *request.replica;
     replica.planner.confirm(request.plan, request.wanted, now_);
     const PromptWork work = PromptWork::of(cached, request.wanted.prompt - cached);
-    const auto busy = replica.loads.of(pod).prefills.done({request.sent_at, now_, work, false});
+    const auto busy = replica.loads.of(pod).prefills.done({request.sent_at, now_, work, true});
     if (!busy) return;
     replica.model.observe(LatencyModel::PrefillSeen{
         pod, busy->work.prompts, busy->work.uncached_tokens, busy->work.pairs, busy->seconds});
