@@ -20,6 +20,11 @@ constexpr double kMostLogRatio = 7.0;
 constexpr double kBendTokens = 1e6;
 constexpr double kBendSpread = 0.5;
 
+// Attending to a cached token may cost less than to a fresh one, or more (paged KV): nothing in
+// Dynamo's mocker.
+constexpr double kCachedShareSpread = 0.5;
+constexpr double kMostCachedShare = 3.0;
+
 // A residual is unusual beyond so many standard deviations, and weighs less the further it is.
 constexpr double kUnusual = 2.5;
 // A pod changed where a median of nine is off by 20 %, or by four of its standard deviations.
@@ -67,6 +72,12 @@ std::array<double, N> read(const std::array<std::atomic<double>, N>& coefficient
   return values;
 }
 
+// Of a prompt's pairs those among its uncached tokens. Of several they are not known, and taken to
+// be of one length.
+double pairs_among_uncached(double prompts, double tokens, double pairs) {
+  return std::min(pairs, tokens * tokens / std::max(prompts, 1.0));
+}
+
 // KV beyond the top of the bend takes what the top takes.
 double up_to_top(double kv, double per_token, double per_square) {
   return per_square < 0.0 ? std::min(kv, per_token / (-2.0 * per_square)) : kv;
@@ -83,9 +94,9 @@ LatencyModel::Kind<N>::Kind(const std::array<double, N>& start,
 LatencyModel::LatencyModel(const LatencyPrior& prior)
     : prior_(prior),
       prefill_({log_of(prior.prefill_seconds), log_of(prior.prefill_seconds_per_token),
-                log_of(prior.prefill_seconds_per_pair)},
-               {kPriorSpread, kPriorSpread, kPriorSpread},
-               {kPriorCommon, kPriorCommon, kPriorCommon}),
+                log_of(prior.prefill_seconds_per_pair), 1.0},
+               {kPriorSpread, kPriorSpread, kPriorSpread, kCachedShareSpread},
+               {kPriorCommon, kPriorCommon, kPriorCommon, 0.0}),
       step_({log_of(prior.step_seconds), log_of(prior.step_seconds_per_sequence),
              log_of(prior.step_seconds_per_kv_token), 0.0},
             {kPriorSpread, kPriorSpread, kPriorSpread, kBendSpread},
@@ -94,14 +105,22 @@ LatencyModel::LatencyModel(const LatencyPrior& prior)
                  log_of(1.0 / std::max(prior.transfer_bytes_per_second, 1.0))},
                 {kPriorSpread, kPriorSpread}, {kPriorCommon, kPriorCommon}),
       lora_({log_of(prior.lora_load_seconds)}, {kPriorSpread}, {kPriorCommon}) {
-  publish(prefill_.coefficients, prefill_.fit);
+  publish_prefill();
+  publish_step();
   publish(transfer_.coefficients, transfer_.fit);
   publish(lora_.coefficients, lora_.fit);
-  publish_step();
 }
 
 LatencyModel::~LatencyModel() {
   for (auto& chunk : chunks_) delete chunk.load();
+}
+
+// The last one is of pairs with cached tokens: a share of that of other pairs.
+void LatencyModel::publish_prefill() {
+  publish(prefill_.coefficients, prefill_.fit);
+  const auto& parameters = prefill_.fit.parameters();
+  const double share = std::clamp(parameters[3], 0.0, kMostCachedShare);
+  prefill_.coefficients[3].store(coefficient_of(parameters[2]) * share, std::memory_order_relaxed);
 }
 
 // The last one is the square's: bend times the linear one.
@@ -165,14 +184,17 @@ bool LatencyModel::observe(const PrefillSeen& seen) {
   const std::scoped_lock lock(learning_);
   PodFactors* pod = grow(seen.pod);
   if (pod == nullptr) return false;
-  auto [prompts, tokens, pairs] = read(prefill_.coefficients);
-  prompts *= seen.prompts;
-  tokens *= seen.uncached_tokens;
-  pairs *= seen.pairs;
+  const double own = pairs_among_uncached(seen.prompts, seen.uncached_tokens, seen.pairs);
+  const double with_cached = seen.pairs - own;
+  const auto [per_prompt, per_token, per_pair, per_cached_pair] = read(prefill_.coefficients);
+  const double prompts = per_prompt * seen.prompts;
+  const double tokens = per_token * seen.uncached_tokens;
+  const double pairs = per_pair * own + per_cached_pair * with_cached;
   const double fit = prompts + tokens + pairs;
-  learn(prefill_, pod->prefill, {prompts / fit, tokens / fit, pairs / fit},
+  learn(prefill_, pod->prefill,
+        {prompts / fit, tokens / fit, pairs / fit, per_pair * with_cached / fit},
         fit * pod->prefill.get(), seen.seconds, 1.0);
-  publish(prefill_.coefficients, prefill_.fit);
+  publish_prefill();
   return true;
 }
 
@@ -232,9 +254,12 @@ void LatencyModel::forget_pod(std::uint32_t pod) {
 double LatencyModel::prefill_seconds(std::uint32_t pod, const PromptWork& work) const {
   const double tokens = in_range(work.uncached_tokens, kMostTokens);
   if (tokens <= 0.0) return 0.0;
-  const auto [per_prompt, per_token, per_pair] = read(prefill_.coefficients);
-  const double fit = per_prompt * in_range(work.prompts, kMostTokens) + per_token * tokens +
-                     per_pair * in_range(work.pairs, kMostPairs);
+  const double prompts = in_range(work.prompts, kMostTokens);
+  const double pairs = in_range(work.pairs, kMostPairs);
+  const double own = pairs_among_uncached(prompts, tokens, pairs);
+  const auto [per_prompt, per_token, per_pair, per_cached_pair] = read(prefill_.coefficients);
+  const double fit =
+      per_prompt * prompts + per_token * tokens + per_pair * own + per_cached_pair * (pairs - own);
   const PodFactors* factors = find(pod);
   return factors == nullptr ? fit : fit * factors->prefill.get();
 }

@@ -38,7 +38,8 @@ struct LatencyPrior {
 // pool times a factor of each pod (or pair of pods). Shared by all threads of the router; pure.
 // Observations take a short lock; predictions take none and may mix coefficients of two moments.
 // Whatever it is given, predictions are finite and not negative, and what cannot be is not learnt.
-//   prefill  = per prompt + per token·uncached + per pair·pairs
+//   prefill  = per prompt + per token·uncached + per pair·(own + share·cached): pairs of uncached
+//              tokens, and those of one with a cached one
 //   step     = base + per sequence·batch + per token·kv·(1 + bend·kv)
 //   transfer = setup + bytes / bandwidth
 class LatencyModel {
@@ -135,13 +136,14 @@ class LatencyModel {
   template <std::size_t N>
   static void learn(Kind<N>& kind, OwnFactor& own, const std::array<double, N>& slopes,
                     double predicted, double seconds, double weight);
+  void publish_prefill();
   void publish_step();
   [[nodiscard]] const PodFactors* find(std::uint32_t pod) const;
   [[nodiscard]] PodFactors* grow(std::uint32_t pod);
 
   const LatencyPrior prior_;
   mutable std::mutex learning_;
-  Kind<3> prefill_;
+  Kind<4> prefill_;
   Kind<4> step_;
   Kind<2> transfer_;
   Kind<1> lora_;
