@@ -31,7 +31,7 @@ Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
   score.add("step", step);
   // Prompts that are computed beside the stream hold it up.
   const double share = std::min(load.prefills.share(now), kMostPrefillShare);
-  score.add("tokens", weight * step / (1 - share) * (output - 1));
+  score.add("tokens", weight * kPaceWeight * step / (1 - share) * (output - 1));
   score.add("lora", model.lora_seconds(lora_residency(entry.state, request.lora)));
   return score;
 }

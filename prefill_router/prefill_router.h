@@ -10,9 +10,11 @@
 namespace baton::prefill {
 
 // The pods on which the prompt would be computed soonest: cost is predicted seconds to the end of
-// prefill, in the terms "queue" (uncached tokens already in flight there), "prefill" (this prompt's
-// uncached tokens) and "lora". Pure; at most kShortlistPods, cheapest first, none with
-// `rejected_because` unless request.explain, and then those come last.
+// prefill, in the terms "queue" (prompts already in flight there), "prefill" (this prompt's
+// uncached tokens), "harm" (what computing them costs the streams that run there, in seconds of all
+// of them, by request.stream_weight; pods that decode too) and "lora". Pure; at most
+// kShortlistPods, cheapest first, none with `rejected_because` unless request.explain, and then
+// those come last; of a policy of others the one that it picks.
 [[nodiscard]] std::vector<PlanCandidate> shortlist(const PickRequest& request,
                                                    const Snapshot& snapshot, const Picking& picking,
                                                    TimePoint now);

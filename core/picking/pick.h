@@ -88,6 +88,10 @@ struct StagePolicy {
                  const PickRequest& request, const LatencyModel& model, TimePoint now);
 };
 
+// Of a second that the later tokens take, beside one until the first: it is spread over the stream,
+// which is read more slowly than it comes. A stop of a stream ("harm") counts whole.
+inline constexpr double kPaceWeight = 0.2;
+
 // Seconds until the pod has computed the prompts that are in flight to it.
 [[nodiscard]] double queue_seconds(std::uint32_t pod, const PodLoad& load,
                                    const LatencyModel& model, TimePoint now);

@@ -350,7 +350,7 @@ TEST_F(PlannerTest, NoOtherPairIsClearlyCheaper) {
              std::max(0.0, moving - compute) + model.handoff_seconds() +
              model.step_seconds(decode.index, d.running_decodes + 1,
                                 static_cast<double>(kv.count())) *
-                 128;
+                 (1 + kPaceWeight * 127);
     };
     const double chosen = cost(*plan->prefill, *plan->decode);
     for (const auto& prefill : pool_.snapshot.pods) {
