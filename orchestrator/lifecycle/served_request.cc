@@ -357,7 +357,7 @@ LegSteps ServedRequest::judge_prefill() {
   account_.prefill.prefill_done();
   account_.prefill.finish();
   prefill_usage_ = read_usage(prefill_->body);
-  learn_prefill(*prefill_, prefill_->head_at - prefill_->waited_for_us, prefill_usage_);
+  learn_prefill(*prefill_, prefill_->head_at, prefill_usage_);
   if (prefill_usage_) pool_.learn_ratio(prompt_bytes_, prefill_usage_->prompt);
   prefill_response_.status = 200;
   prefill_response_.body = std::move(prefill_->body);
