@@ -278,6 +278,41 @@ class MakePlan final : public HotPath {
   std::uint64_t seed_ = 0;
 };
 
+// A pool of a thousand pods of which each was seen.
+class UseLatencyModel : public HotPath {
+ public:
+  UseLatencyModel() {
+    for (std::uint32_t i = 0; i < kPods; ++i) learn();
+  }
+
+ protected:
+  static constexpr std::uint32_t kPods = 1000;
+
+  void learn() {
+    const std::uint32_t pod = next();
+    model_.observe(LatencyModel::PrefillSeen{pod, 1, 3000.0 + pod, 9e6, 0.35});
+    model_.observe(LatencyModel::StepSeen{pod, 20.0 + pod % 7, 60e3, 100, 0.011});
+  }
+  std::uint32_t next() { return next_ = (next_ + 1) % kPods; }
+
+  LatencyModel model_;
+  std::uint32_t next_ = 0;
+};
+
+class PredictTimes final : public UseLatencyModel {
+ public:
+  void operate() override {
+    const std::uint32_t pod = next();
+    keep(model_.prefill_seconds(pod, Tokens(1000), Tokens(3000)));
+    keep(model_.step_seconds(pod, 20, 60e3));
+  }
+};
+
+class LearnTimes final : public UseLatencyModel {
+ public:
+  void operate() override { learn(); }
+};
+
 class ReadRequest final : public HotPath {
  public:
   void operate() override {
@@ -363,6 +398,8 @@ std::vector<Entry> entries() {
       {"kv_events", 20, "read 1,000 stored blocks of a pod and index them", maker<FollowEvents>()},
       {"plan_16", 100, "plan over 16 pods", maker<MakePlan>(16)},
       {"plan_1000", 20, "plan over 1,000 pods", maker<MakePlan>(1000)},
+      {"predict", 2000, "predict a prefill and a step", maker<PredictTimes>()},
+      {"learn", 2000, "learn a prefill and a step", maker<LearnTimes>()},
       {"read_request", 200, "read a request's head of ten fields", maker<ReadRequest>()},
       {"read_metrics", 20, "read the metrics of a vLLM, 64 KB", maker<ReadMetrics>()},
       {"watch_event", 2000, "watch one event of a stream", maker<WatchEvent>()},
