@@ -64,6 +64,7 @@ struct Request {
   TimePoint sent_at;  // of the leg that computes the prompt
   TimePoint prefilled_at;
   TimePoint fetch_began_at;
+  TimePoint landed_at;
   Bytes fetched{0};
   StreamMark stream_began;
   TimePoint last_token_at;
@@ -337,12 +338,21 @@ class Simulation {
 
   void prefilled(Request& request, const EngineEvent& event) {
     request.in_prefill = false;
+    note_prefill(request, event);
     request.prefilled_at = now_;
     request.account.prefill.prefill_done();
     request.account.prefill.finish();
     computed(request, request.plan.prefill->index, event.cached_tokens);
     if (picks_decode_late()) pick_decode(request);
     submit(request, request.plan.decode->index, decode_sequence(request));
+  }
+
+  void note_prefill(Request& request, const EngineEvent& event) {
+    bench::StageTimes& stages = request.record.stages.emplace();
+    stages.prefill_queue_ms = to_ms(event.scheduled_at - request.sent_at);
+    stages.prefill_ms = to_ms(now_ - event.scheduled_at);
+    stages.retries = request.attempt;
+    if (request.plan.prefill != nullptr) stages.prefill_pod = request.plan.prefill->pod.name;
   }
 
   // Policies of others pick the decode pod when the prompt is computed, as where they are from.
@@ -392,6 +402,12 @@ class Simulation {
 
   void land(Request& request) {
     request.in_transfer = false;
+    request.landed_at = now_;
+    bench::StageTimes& stages = *request.record.stages;
+    stages.decode_queue_ms = to_ms(request.fetch_began_at - request.prefilled_at);
+    stages.exposed_transfer_ms = to_ms(now_ - request.fetch_began_at);
+    stages.kv_bytes = request.fetched.count();
+    stages.transport = "simulated";
     ++result_.system.hand_offs;
     result_.system.exposed_transfer_s += to_seconds(now_ - request.prefilled_at);
     request.replica->model.observe(
@@ -421,8 +437,12 @@ class Simulation {
       const std::uint32_t pod = request.plan.decode->index;
       if (request.plan.kind == PlanKind::kDecodeOnly) {
         ++result_.system.decode_only;
+        note_prefill(request, event);
         computed(request, pod, event.cached_tokens);
+      } else {
+        record.stages->first_step_ms = to_ms(now_ - request.landed_at);
       }
+      record.stages->decode_pod = request.plan.decode->pod.name;
       request.stream_began = StreamMark::of(request.replica->loads.of(pod), now_);
     } else {
       record.gaps_us.push_back(static_cast<std::uint32_t>(
