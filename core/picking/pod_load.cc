@@ -57,30 +57,35 @@ void LoadTable::reset(std::uint32_t index) {
   load.prefills.reset();
 }
 
-LoadTicket::LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes)
+LoadTicket::LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes,
+                       TimePoint now)
     : load_(&load),
       uncached_(uncached),
       pairs_(pairs_of(cached, uncached)),
       kv_(kv),
       decodes_(decodes) {
   load.in_flight.fetch_add(1, std::memory_order_relaxed);
-  if (uncached.count() > 0) load.waiting_prompts.fetch_add(1, std::memory_order_relaxed);
+  if (uncached.count() > 0) {
+    load.waiting_prompts.fetch_add(1, std::memory_order_relaxed);
+    load.prompt_time.begin(now);
+  }
   load.uncached_prefill_tokens.fetch_add(uncached.count(), std::memory_order_relaxed);
   load.waiting_pairs.fetch_add(pairs_, std::memory_order_relaxed);
   load.reserved_kv_tokens.fetch_add(kv.count(), std::memory_order_relaxed);
   if (decodes) load.running_decodes.fetch_add(1, std::memory_order_relaxed);
 }
 
-LoadTicket LoadTicket::for_prefill(PodLoad& load, Tokens uncached, Tokens cached) {
-  return {load, cached, uncached, Tokens(0), false};
+LoadTicket LoadTicket::for_prefill(PodLoad& load, Tokens uncached, Tokens cached, TimePoint now) {
+  return {load, cached, uncached, Tokens(0), false, now};
 }
 
 LoadTicket LoadTicket::for_decode(PodLoad& load, Tokens kv) {
-  return {load, Tokens(0), Tokens(0), kv, true};
+  return {load, Tokens(0), Tokens(0), kv, true, {}};
 }
 
-LoadTicket LoadTicket::for_decode_only(PodLoad& load, Tokens uncached, Tokens kv, Tokens cached) {
-  return {load, cached, uncached, kv, true};
+LoadTicket LoadTicket::for_decode_only(PodLoad& load, Tokens uncached, Tokens kv, Tokens cached,
+                                       TimePoint now) {
+  return {load, cached, uncached, kv, true, now};
 }
 
 LoadTicket::LoadTicket(LoadTicket&& other) noexcept
@@ -103,15 +108,18 @@ LoadTicket& LoadTicket::operator=(LoadTicket&& other) noexcept {
 
 LoadTicket::~LoadTicket() { finish(); }
 
-void LoadTicket::prefill_done() {
+void LoadTicket::prefill_done(TimePoint now) {
   if (load_ == nullptr) return;
   load_->computed_tokens.fetch_add(uncached_.count(), std::memory_order_relaxed);
   load_->computed_pairs.fetch_add(pairs_, std::memory_order_relaxed);
-  return_prompt();
+  return_prompt(now);
 }
 
-void LoadTicket::return_prompt() {
-  if (uncached_.count() > 0) load_->waiting_prompts.fetch_sub(1, std::memory_order_relaxed);
+void LoadTicket::return_prompt(TimePoint now) {
+  if (uncached_.count() > 0) {
+    load_->waiting_prompts.fetch_sub(1, std::memory_order_relaxed);
+    load_->prompt_time.end(now);
+  }
   load_->uncached_prefill_tokens.fetch_sub(uncached_.count(), std::memory_order_relaxed);
   load_->waiting_pairs.fetch_sub(pairs_, std::memory_order_relaxed);
   uncached_ = Tokens(0);
@@ -124,9 +132,9 @@ void LoadTicket::set_kv(Tokens kv) {
   kv_ = kv;
 }
 
-void LoadTicket::finish() {
+void LoadTicket::finish(TimePoint now) {
   if (load_ == nullptr) return;
-  return_prompt();
+  return_prompt(now);
   set_kv(Tokens(0));
   if (decodes_) load_->running_decodes.fetch_sub(1, std::memory_order_relaxed);
   load_->in_flight.fetch_sub(1, std::memory_order_relaxed);

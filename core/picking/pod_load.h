@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 
+#include "core/picking/busy_time.h"
 #include "core/picking/prefill_watch.h"
 #include "core/picking/prompt_work.h"
 #include "core/units.h"
@@ -27,6 +28,7 @@ struct PodLoad {
   std::atomic<bool> draining{false};                // takes nothing new; set by the operator
   std::atomic<TimePoint> busy_since{};              // when the oldest prompt found it idle
   PrefillWatch prefills;                            // done here
+  BusyTime prompt_time;                             // in which prompts waited or were computed
 };
 
 // The PodLoad of every pod of the process, by PodEntry::index, which therefore has to be unique
@@ -60,15 +62,18 @@ class LoadTable {
 
 // One request's share of a pod's load: added on construction, returned exactly once, by finish(),
 // by destruction or by being assigned to. Owned by the request's leg; not shared between threads.
+// Who keeps a time of its own passes it, and calls finish() before destruction.
 class LoadTicket {
  public:
   LoadTicket() = default;  // holds nothing
   [[nodiscard]] static LoadTicket for_prefill(PodLoad& load, Tokens uncached,
-                                              Tokens cached = Tokens(0));
+                                              Tokens cached = Tokens(0),
+                                              TimePoint now = Clock::now());
   [[nodiscard]] static LoadTicket for_decode(PodLoad& load, Tokens kv);
   // One pod does both.
   [[nodiscard]] static LoadTicket for_decode_only(PodLoad& load, Tokens uncached, Tokens kv,
-                                                  Tokens cached = Tokens(0));
+                                                  Tokens cached = Tokens(0),
+                                                  TimePoint now = Clock::now());
 
   LoadTicket(LoadTicket&& other) noexcept;
   LoadTicket& operator=(LoadTicket&& other) noexcept;
@@ -77,14 +82,15 @@ class LoadTicket {
   [[nodiscard]] bool open() const { return load_ != nullptr; }
   // The prompt is computed: its uncached tokens no longer wait on this pod, which has done them.
   // Idempotent.
-  void prefill_done();
+  void prefill_done(TimePoint now = Clock::now());
   // Corrects the reserved KV once the prompt's true length is known. Only for tickets that decode.
   void set_kv(Tokens kv);
-  void finish();  // idempotent; a prompt that is not done by then never will be
+  // Idempotent; a prompt that is not done by then never will be.
+  void finish(TimePoint now = Clock::now());
 
  private:
-  void return_prompt();
-  LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes);
+  void return_prompt(TimePoint now);
+  LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes, TimePoint now);
 
   PodLoad* load_ = nullptr;
   Tokens uncached_{0};

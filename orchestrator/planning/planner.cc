@@ -341,9 +341,10 @@ PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePo
   if (plan.kind == PlanKind::kDecodeOnly) {
     return {{},
             LoadTicket::for_decode_only(decode, plan.prompt - plan.decode_cached, kv,
-                                        plan.decode_cached)};
+                                        plan.decode_cached, now)};
   }
-  return {LoadTicket::for_prefill(computes, plan.prompt - plan.prefill_cached, plan.prefill_cached),
+  return {LoadTicket::for_prefill(computes, plan.prompt - plan.prefill_cached, plan.prefill_cached,
+                                  now),
           LoadTicket::for_decode(decode, kv)};
 }
 

@@ -340,8 +340,8 @@ class Simulation {
     request.in_prefill = false;
     note_prefill(request, event);
     request.prefilled_at = now_;
-    request.account.prefill.prefill_done();
-    request.account.prefill.finish();
+    request.account.prefill.prefill_done(now_);
+    request.account.prefill.finish(now_);
     computed(request, request.plan.prefill->index, event.cached_tokens);
     if (picks_decode_late()) pick_decode(request);
     submit(request, request.plan.decode->index, decode_sequence(request));
@@ -360,7 +360,7 @@ class Simulation {
     return options_.decode_policy != Policy::kPredicted && options_.split != Split::kNever;
   }
   void pick_decode(Request& request) {
-    request.account.decode.finish();
+    request.account.decode.finish(now_);
     request.wanted.prefill_on = request.plan.prefill;
     request.wanted.decode_is_tentative = false;
     auto plan = request.replica->planner.plan(request.wanted, *snapshot_, now_, random_());
@@ -368,7 +368,7 @@ class Simulation {
     if (!plan) return;  // then the one of before
     request.plan = std::move(*plan);
     request.account = request.replica->planner.commit(request.plan, request.wanted, now_);
-    request.account.prefill.finish();
+    request.account.prefill.finish(now_);
   }
 
   void fetch(Request& request, std::uint32_t to, const EngineEvent& event) {
@@ -433,7 +433,7 @@ class Simulation {
     const Duration at = now_ - kEpoch;
     if (record.token_events++ == 0) {
       record.first_event = record.first_token = at;
-      request.account.decode.prefill_done();
+      request.account.decode.prefill_done(now_);
       const std::uint32_t pod = request.plan.decode->index;
       if (request.plan.kind == PlanKind::kDecodeOnly) {
         ++result_.system.decode_only;
