@@ -12,6 +12,7 @@
 #include "core/metrics.h"
 #include "kv_transfer/kv_metrics.h"
 #include "orchestrator/admin/admin_metrics.h"
+#include "orchestrator/autoscale/autoscale_metrics.h"
 #include "orchestrator/lifecycle/lifecycle_metrics.h"
 #include "orchestrator/registry/registry_metrics.h"
 
@@ -62,6 +63,8 @@ std::string metrics_reference() {
       "of its\nHTTP port, both in Prometheus text format. Units are seconds, bytes and tokens.\n";
   out += section("Router: requests", lifecycle_metrics::kAll);
   out += section("Router: pods", registry_metrics::kAll);
+  out += section("Router: scaling signals", autoscale_metrics::kAll);
+  out += section("Router: pool averages, as others name them", autoscale_metrics::kAllOfExtension);
   out += section("Router: KV events of pods", adapters::kv_event_metrics::kAll);
   out += section("Router: process", admin_metrics::kAll);
   out += section("HTTP server (router and pods)", adapters::http::kHttpMetrics);

@@ -30,6 +30,7 @@ std::string_view name_of(Outcome outcome) {
 
 PoolMetrics::PoolMetrics(Metrics& metrics, const std::string& pool)
     : open_requests(metrics.gauge(rows::kOpenRequests, {pool})),
+      waiting(metrics.gauge(rows::kWaiting, {pool})),
       ttft_split(metrics.histogram(rows::kTtft, {pool, "split"})),
       ttft_decode_only(metrics.histogram(rows::kTtft, {pool, "decode_only"})),
       tpot(metrics.histogram(rows::kTpot, {pool})),

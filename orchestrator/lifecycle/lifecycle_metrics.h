@@ -34,6 +34,11 @@ inline constexpr MetricSpec kRequests{
     {}};
 inline constexpr MetricSpec kOpenRequests{
     "baton_open_requests", MetricType::kGauge, "Requests being served now.", "pool", {}};
+inline constexpr MetricSpec kWaiting{"baton_waiting_requests",
+                                     MetricType::kGauge,
+                                     "Requests that wait for a pod that can take them.",
+                                     "pool",
+                                     {}};
 inline constexpr MetricSpec kTtft{"baton_ttft_seconds", MetricType::kHistogram,
                                   "From the request read whole to the first byte of its answer.",
                                   "pool,plan", kLatencyBuckets};
@@ -129,10 +134,10 @@ inline constexpr MetricSpec kUnrouted{
 
 // Every row, for docs/metrics.md.
 inline constexpr MetricSpec kAll[] = {
-    kRequests,       kOpenRequests,   kTtft,           kTpot,           kPlanSeconds,
-    kLegSeconds,     kLegFailures,    kRetries,        kRetriesRefused, kReleases,
-    kHandoffsAbsent, kHandoffBytes,   kHandoffSeconds, kLookups,        kPromptTokens,
-    kCachedTokens,   kPredictorError, kPredictorSeen,  kStrippedFields, kUnrouted};
+    kRequests,      kOpenRequests,   kWaiting, kTtft,           kTpot,         kPlanSeconds,
+    kLegSeconds,    kLegFailures,    kRetries, kRetriesRefused, kReleases,     kHandoffsAbsent,
+    kHandoffBytes,  kHandoffSeconds, kLookups, kPromptTokens,   kCachedTokens, kPredictorError,
+    kPredictorSeen, kStrippedFields, kUnrouted};
 }  // namespace lifecycle_metrics
 
 // The rows of one pool, looked up once. Owned by an io thread; the instruments are shared by all.
@@ -146,6 +151,7 @@ struct PoolMetrics {
   prometheus::Counter& handoff_bytes(std::string_view transport);
 
   prometheus::Gauge& open_requests;
+  prometheus::Gauge& waiting;
   prometheus::Histogram& ttft_split;
   prometheus::Histogram& ttft_decode_only;
   prometheus::Histogram& tpot;

@@ -341,10 +341,13 @@ void ServedRequest::wait_for_pods() {
     wake();
   });
   is_waiting_ = true;
+  pool_.metrics.waiting.Increment();
 }
 
 void ServedRequest::stop_waiting() {
-  if (std::exchange(is_waiting_, false)) pool_.waiting_for_pods.erase(waiting_);
+  if (!std::exchange(is_waiting_, false)) return;
+  pool_.waiting_for_pods.erase(waiting_);
+  pool_.metrics.waiting.Decrement();
 }
 
 LegSteps ServedRequest::judge_prefill() {

@@ -44,6 +44,7 @@ Router::Router(asio::io_context& control, std::shared_ptr<const Config> config)
       prefixes_(config_->prefix_index),
       bindings_(kBindings),
       kv_events_(prefixes_, metrics_),
+      signals_(metrics_, loads_, latencies_),
       drain_timer_(control) {}
 
 Router::~Router() {
@@ -91,12 +92,17 @@ void Router::run() {
   admin_ = std::make_unique<Admin>(
       *registry_, shared,
       Admin::Hooks{.drain = [this] { asio::post(control_, [this] { drain(); }); },
-                   .before_scrape = [this] { http_metrics_->update(); }});
+                   .before_scrape =
+                       [this] {
+                         http_metrics_->update();
+                         signals_.update(*config_, registry_->snapshots(), Clock::now());
+                       }});
   for (const char* result : {"ok", "refused"}) {
     metrics_.counter(admin_metrics::kReloads, {result});
   }
   registry_->subscribe([this](std::shared_ptr<const Snapshot> snapshot) {
     kv_events_.set_snapshot(snapshot);
+    signals_.observe(*snapshot, Clock::now());
     admin_context_->set_snapshot(snapshot);
     for (const auto& thread : threads_) thread->set_snapshot(snapshot);
   });

@@ -11,6 +11,7 @@
 #include "core/picking/chain_bindings.h"
 #include "core/picking/latency_models.h"
 #include "orchestrator/admin/admin.h"
+#include "orchestrator/autoscale/signal_exporter.h"
 #include "orchestrator/registry/kv_event_feeds.h"
 #include "orchestrator/registry/registry.h"
 #include "orchestrator/serve/io_thread.h"
@@ -59,6 +60,7 @@ class Router {
   LatencyModels latencies_;
   ChainBindings bindings_;
   KvEventFeeds kv_events_;
+  SignalExporter signals_;
   std::unique_ptr<PodRegistry> registry_;
   std::shared_ptr<ThreadContext> admin_context_;
   std::unique_ptr<Admin> admin_;

@@ -378,8 +378,10 @@ TEST(WithoutPods, TheRequestWaitsForOne) {
   Router router;
   TestPod& prefill = router.add_pod("p0", Role::kPrefill);
   const auto call = router.chat();
-  ASSERT_TRUE(
-      router.run_until([&] { return router.metric(R"(baton_open_requests{pool="chat"})") == 1; }));
+  const auto waiting = [&router] {
+    return router.metric(R"(baton_waiting_requests{pool="chat"})");
+  };
+  ASSERT_TRUE(router.run_until([&] { return waiting() == 1; }));
   router.publish();  // still no decode pod
   EXPECT_EQ(call->status, 0U);
   router.add_pod("d0", Role::kDecode);
@@ -387,6 +389,7 @@ TEST(WithoutPods, TheRequestWaitsForOne) {
   ASSERT_TRUE(router.finish(*call));
   EXPECT_EQ(call->status, 200U) << call->body;
   EXPECT_EQ(prefill.requests.size(), 1U);
+  EXPECT_EQ(waiting(), 0);
 }
 
 TEST(WithoutPods, ARequestTakesTheSlotThatAnotherGaveBack) {
@@ -418,6 +421,7 @@ TEST(WithoutPods, TheWaitHasAnEnd) {
   EXPECT_EQ(call->status, 503U);
   EXPECT_FALSE(call->field("retry-after").empty());
   EXPECT_TRUE(json::parse(call->body).at("error").contains("stage"));
+  EXPECT_EQ(router.metric(R"(baton_waiting_requests{pool="chat"})"), 0);
 }
 
 }  // namespace
