@@ -118,6 +118,7 @@ class Simulation {
     }
     was_alive_.assign(pods_.size(), true);
     dirty_.assign(pods_.size(), false);
+    woken_at_.assign(pods_.size(), TimePoint::min());
   }
 
   Result<SimulationResult> run() {
@@ -181,7 +182,10 @@ class Simulation {
       if (!pods_[pod]->alive()) continue;
       engine_events_.clear();
       const TimePoint next = pods_[pod]->advance(now_, engine_events_);
-      if (next != TimePoint::max()) events_.push({std::max(next, now_), EventKind::kPod, pod});
+      if (next != TimePoint::max() && next != woken_at_[pod]) {
+        woken_at_[pod] = next;
+        events_.push({std::max(next, now_), EventKind::kPod, pod});
+      }
       // Handling one may add to the list of no pod but by touch().
       const std::vector<EngineEvent> happened = std::exchange(engine_events_, {});
       for (const EngineEvent& event : happened) hear(pod, event);
@@ -569,6 +573,7 @@ class Simulation {
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::vector<std::unique_ptr<SimPod>> pods_;
+  std::vector<TimePoint> woken_at_;  // when each pod's step ends
   std::vector<bool> dirty_;
   std::vector<std::uint32_t> dirty_pods_;
   std::vector<bool> was_alive_;  // at the last scrape

@@ -193,8 +193,13 @@ std::string stage_line(std::string name, double mean, double whole) {
 }
 
 std::string names_text(const Json& counts) {
+  constexpr std::size_t kMostNames = 16;
   std::string text;
+  std::size_t named = 0;
   for (const auto& [name, count] : counts.items()) {
+    if (named++ == kMostNames) {
+      return text + fmt::format(" and {} more", counts.size() - kMostNames);
+    }
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, with_commas(count));
   }
   return text;

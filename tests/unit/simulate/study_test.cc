@@ -119,6 +119,17 @@ TEST(StudyTest, ARunIsAResultFileWithItsSystem) {
   EXPECT_THAT(render_study(result->json), HasSubstr("of prompt tokens reused"));
 }
 
+TEST(StudyTest, ManyPodsDoNotFillTheTable) {
+  StudyOptions study = small_study();
+  study.system.pods = *parse_pods("both=40", *find_engine_profile("llama3-8b-h100"));
+  study.policies = {*parse_policy("round_robin")};
+  study.system.split = Split::kNever;
+  const auto result = run_study(study, {});
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->json.at("system").at("pods").size(), 40U);
+  EXPECT_THAT(render_study(result->json), HasSubstr(" and 24 more"));
+}
+
 TEST(StudyTest, SeveralPoliciesAreCompared) {
   StudyOptions study = small_study();
   study.policies = {*parse_policy("predicted"), *parse_policy("random")};
