@@ -26,6 +26,27 @@ struct PlanCandidate {
 
 enum class PlanKind : std::uint8_t { kSplit, kDecodeOnly };
 
+// One way to serve a request, for `explain`.
+struct PlanOption {
+  std::shared_ptr<const PodEntry> prefill;  // null: decode-only
+  std::shared_ptr<const PodEntry> decode;
+  Tokens prefill_cached{0};
+  Tokens decode_cached{0};
+  double cost_seconds = 0.0;
+  double ttft_seconds = 0.0;
+  double tpot_seconds = 0.0;
+  std::vector<PlanTerm> terms;  // they add up to the cost; one of each name
+};
+
+// An option beside the one that was taken.
+struct PlanAlternative {
+  enum class Differs : std::uint8_t { kPrefillPod, kDecodePod, kKind };
+  Differs differs = Differs::kKind;
+  PlanOption option;
+  bool ties = false;         // costs as little as the one taken, for all that predictions are worth
+  std::string ruled_out_by;  // whatever it costs; empty: the cost alone decides
+};
+
 // What the routers decided for one request: split or decode-only, which pods, why. A value; made by
 // the planner, carried by the request to its end, printed by `x-baton-explain` and /plan.
 struct Plan {
@@ -38,9 +59,13 @@ struct Plan {
   Tokens decode_cached{0};
   double predicted_ttft_seconds = 0.0;
   double predicted_tpot_seconds = 0.0;
-  std::string reason;                             // why decode-only, or why this pair
-  std::vector<PlanCandidate> prefill_candidates;  // filled only where an explanation is wanted
+  std::string reason;  // why decode-only, or why this pair
+  // Filled only where an explanation is wanted. Alternatives: the cheapest with another prefill
+  // pod, with another decode pod, and of the other kind, as far as there are any.
+  std::vector<PlanCandidate> prefill_candidates;
   std::vector<PlanCandidate> decode_candidates;
+  PlanOption chosen;
+  std::vector<PlanAlternative> alternatives;
 };
 
 }  // namespace baton

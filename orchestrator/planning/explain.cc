@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/json_fields.h"
+#include "orchestrator/planning/alternatives.h"
 
 namespace baton::orchestrator {
 namespace {
@@ -24,15 +25,21 @@ std::string name_of(const std::shared_ptr<const PodEntry>& pod) {
   return pod == nullptr ? "null" : quoted(pod->pod.name);
 }
 
+std::string terms_json(const std::vector<PlanTerm>& terms) {
+  std::string out;
+  for (const PlanTerm& term : terms) {
+    out +=
+        fmt::format("{}{}:{:.3f}", out.empty() ? "" : ",", quoted(term.name), term.seconds * 1e3);
+  }
+  return "{" + out + "}";
+}
+
 std::string candidate_json(const PlanCandidate& candidate) {
   std::string out =
       fmt::format("{{\"pod\":{},\"cached\":{}", name_of(candidate.pod), candidate.cached.count());
   if (!candidate.terms.empty()) {
-    out += fmt::format(",\"cost_ms\":{:.3f},\"terms\":{{", candidate.cost_seconds * 1e3);
-    for (const PlanTerm& term : candidate.terms) {
-      out += fmt::format("{}:{:.3f},", quoted(term.name), term.seconds * 1e3);
-    }
-    out.back() = '}';
+    out += fmt::format(",\"cost_ms\":{:.3f},\"terms\":{}", candidate.cost_seconds * 1e3,
+                       terms_json(candidate.terms));
   }
   if (!candidate.rejected_because.empty()) {
     out += fmt::format(",\"rejected\":{}", quoted(candidate.rejected_because));
@@ -52,10 +59,9 @@ std::size_t size_of(const std::vector<std::string>& parts) {
   return size;
 }
 
-}  // namespace
-
-std::string explain_json(const Plan& plan) {
-  const std::string head = fmt::format(
+// An open object.
+std::string head_json(const Plan& plan) {
+  return fmt::format(
       "{{\"kind\":\"{}\",\"pool\":{},\"prefill\":{},\"decode\":{},\"prompt_tokens\":{},"
       "\"prefill_cached\":{},\"decode_cached\":{},\"ttft_ms\":{:.3f},\"tpot_ms\":{:.3f},"
       "\"reason\":{}",
@@ -63,7 +69,35 @@ std::string explain_json(const Plan& plan) {
       name_of(plan.prefill), name_of(plan.decode), plan.prompt.count(), plan.prefill_cached.count(),
       plan.decode_cached.count(), plan.predicted_ttft_seconds * 1e3,
       plan.predicted_tpot_seconds * 1e3, quoted(plan.reason));
+}
 
+std::string_view name_of(PlanAlternative::Differs what) {
+  switch (what) {
+    case PlanAlternative::Differs::kPrefillPod: return "prefill";
+    case PlanAlternative::Differs::kDecodePod: return "decode";
+    case PlanAlternative::Differs::kKind: return "kind";
+  }
+  return "";
+}
+
+std::string alternative_json(const PlanOption& chosen, const PlanAlternative& alternative) {
+  const PlanOption& option = alternative.option;
+  return fmt::format(
+      "{{\"differs\":\"{}\",\"prefill\":{},\"decode\":{},\"prefill_cached\":{},"
+      "\"decode_cached\":{},\"cost_ms\":{:.3f},\"gap_ms\":{:.3f},\"ttft_ms\":{:.3f},"
+      "\"tpot_ms\":{:.3f},\"ties\":{},\"ruled_out_by\":{},\"differences\":{},\"what\":{}}}",
+      name_of(alternative.differs), name_of(option.prefill), name_of(option.decode),
+      option.prefill_cached.count(), option.decode_cached.count(), option.cost_seconds * 1e3,
+      (option.cost_seconds - chosen.cost_seconds) * 1e3, option.ttft_seconds * 1e3,
+      option.tpot_seconds * 1e3, alternative.ties,
+      alternative.ruled_out_by.empty() ? "null" : quoted(alternative.ruled_out_by),
+      terms_json(differences(chosen, alternative)), quoted(what_would_change(chosen, alternative)));
+}
+
+}  // namespace
+
+std::string explain_json(const Plan& plan) {
+  const std::string head = head_json(plan);
   auto prefills = candidates_json(plan.prefill_candidates);
   auto decodes = candidates_json(plan.decode_candidates);
   constexpr std::size_t kFrame = 80;  // names and brackets of the two lists, and the count
@@ -83,6 +117,19 @@ std::string explain_json(const Plan& plan) {
   }
   if (left_out > 0) out += fmt::format(",\"left_out\":{}", left_out);
   return out + "}";
+}
+
+std::string plan_json(const Plan& plan) {
+  std::vector<std::string> alternatives;
+  for (const PlanAlternative& alternative : plan.alternatives) {
+    alternatives.push_back(alternative_json(plan.chosen, alternative));
+  }
+  return fmt::format(
+      "{},\"cost_ms\":{:.3f},\"terms\":{},\"alternatives\":[{}],\"prefill_candidates\":[{}],"
+      "\"decode_candidates\":[{}]}}",
+      head_json(plan), plan.chosen.cost_seconds * 1e3, terms_json(plan.chosen.terms),
+      fmt::join(alternatives, ","), fmt::join(candidates_json(plan.prefill_candidates), ","),
+      fmt::join(candidates_json(plan.decode_candidates), ","));
 }
 
 }  // namespace baton::orchestrator

@@ -13,6 +13,7 @@
 #include "core/pairing.h"
 #include "core/picking/pick.h"
 #include "decode_router/decode_router.h"
+#include "orchestrator/planning/alternatives.h"
 #include "prefill_router/prefill_router.h"
 
 namespace baton::orchestrator {
@@ -51,6 +52,8 @@ struct Option {
   double ttft_seconds = 0.0;
   double tpot_seconds = 0.0;
   int in_flight = 0;
+  double exposed_seconds = 0.0;  // of a pair: what of "transfer" and "admit" prefill does not hide
+  double admit_seconds = 0.0;
 };
 
 double term(const PlanCandidate& candidate, std::string_view name) {
@@ -117,6 +120,7 @@ class Choice {
         }
       }
     }
+    note(options);
     if (!options.empty()) return options;
     why_none = usable(prefills_).empty() ? "no prefill pod can take it now"
                                          : "no prefill pod fits a decode pod";
@@ -132,6 +136,7 @@ class Choice {
       options.push_back({nullptr, &pod, pod.cost_seconds, first, pace_of(pod), in_flight(pod)});
       options.back().cost_seconds += excess_cost(options.back());
     }
+    note(options);
     return options;
   }
 
@@ -150,10 +155,26 @@ class Choice {
     plan.predicted_tpot_seconds = option.tpot_seconds;
     plan.reason = std::move(reason);
     if (request_.explain) {
+      plan.chosen = priced(option);
+      plan.alternatives = alternatives_to(plan.chosen, weighed_, kTieShare);
+      for (PlanAlternative& other : plan.alternatives) {
+        if (other.differs == PlanAlternative::Differs::kKind) other.ruled_out_by = other_kind_not_;
+      }
       plan.decode_candidates = std::move(option.prefill == nullptr ? singles_ : decodes_);
       plan.prefill_candidates = std::move(prefills_);
     }
     return plan;
+  }
+
+  // For the explanation alone: what the kind that cannot be taken would have cost.
+  void weigh_singles(std::string ruled_out_by) {
+    other_kind_not_ = std::move(ruled_out_by);
+    (void)singles();
+  }
+  void weigh_pairs(std::string ruled_out_by) {
+    other_kind_not_ = std::move(ruled_out_by);
+    std::string why_none;
+    (void)pairs(why_none);
   }
 
   // No pod can decode: says how many were turned down for what.
@@ -231,7 +252,49 @@ class Choice {
     option.ttft_seconds = option.cost_seconds - of_streams(prefill) - of_streams(decode);
     option.cost_seconds += excess_cost(option);
     option.in_flight = in_flight(prefill) + in_flight(decode);
+    option.exposed_seconds = exposed;
+    option.admit_seconds = admit;
     return option;
+  }
+
+  // With its terms as they count in the option, where both stages' add up.
+  [[nodiscard]] PlanOption priced(const Option& option) const {
+    const PlanCandidate& decode = *option.decode;
+    PlanOption priced;
+    priced.decode = decode.pod;
+    priced.decode_cached = decode.cached;
+    priced.cost_seconds = option.cost_seconds;
+    priced.ttft_seconds = option.ttft_seconds;
+    priced.tpot_seconds = option.tpot_seconds;
+    if (option.prefill != nullptr) {
+      priced.prefill = option.prefill->pod;
+      priced.prefill_cached = option.prefill->cached;
+      priced.terms = option.prefill->terms;
+    }
+    for (PlanTerm term : decode.terms) {
+      if (option.prefill == nullptr) {
+        if (term.name == "admit") term.name = "queue";
+      } else if (term.name == "admit") {
+        term.seconds = option.admit_seconds;
+      } else if (term.name == "transfer") {
+        term = {"handoff", option.exposed_seconds};
+      }
+      const auto same = std::ranges::find(priced.terms, term.name, &PlanTerm::name);
+      if (same == priced.terms.end()) {
+        priced.terms.push_back(std::move(term));
+      } else {
+        same->seconds += term.seconds;
+      }
+    }
+    if (const double excess = excess_cost(option); excess > 0) {
+      priced.terms.push_back({"slo_excess", excess});
+    }
+    return priced;
+  }
+
+  void note(const std::vector<Option>& options) {
+    if (!request_.explain) return;
+    for (const Option& option : options) weighed_.push_back(priced(option));
   }
 
   // Predicted seconds a token after the first, with what prompts beside it take.
@@ -259,6 +322,8 @@ class Choice {
   std::vector<PlanCandidate> prefills_;
   std::vector<PlanCandidate> decodes_;
   std::vector<PlanCandidate> singles_;
+  std::vector<PlanOption> weighed_;  // for the explanation
+  std::string other_kind_not_;       // why what is not the plan's kind cannot be taken
 };
 
 const Option& cheapest(const std::vector<Option>& options) {
@@ -315,12 +380,19 @@ Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot,
     }
   }
   if (why_whole.empty()) {
+    if (request.explain && request.prefill_on == nullptr && !(may_join && picks.predicts())) {
+      choice.weigh_singles(may_join ? "the policies split what they can"
+                                    : "the pool always splits");
+    }
     const Drawn drawn = draw(pairs, tie_seed);
     return choice.plan_of(drawn.option, why_this(drawn.tied, pairs.size(), "pairs"));
   }
 
   const std::vector<Option> singles = choice.singles();
   if (singles.empty()) return choice.no_decode_pod();
+  if (request.explain && request.split == Split::kNever && request.refuses_split.empty()) {
+    choice.weigh_pairs(why_whole);
+  }
   return choice.plan_of(draw(singles, tie_seed).option, why_whole);
 }
 
