@@ -242,6 +242,36 @@ bool LatencyModel::observe_lora_load(double seconds) {
   return true;
 }
 
+LatencyPrior LatencyModel::learned() const {
+  LatencyPrior learned = prior_;
+  const auto prefill = read(prefill_.coefficients);
+  learned.prefill_seconds = prefill[0];
+  learned.prefill_seconds_per_token = prefill[1];
+  learned.prefill_seconds_per_pair = prefill[2];
+  const auto step = read(step_.coefficients);
+  learned.step_seconds = step[0];
+  learned.step_seconds_per_sequence = step[1];
+  learned.step_seconds_per_kv_token = step[2];
+  const auto transfer = read(transfer_.coefficients);
+  learned.transfer_seconds = transfer[0];
+  learned.transfer_bytes_per_second = 1.0 / transfer[1];
+  learned.lora_load_seconds = read(lora_.coefficients)[0];
+  return learned;
+}
+
+LatencyModel::Factors LatencyModel::factors(std::uint32_t pod) const {
+  const PodFactors* known = find(pod);
+  return known == nullptr ? Factors{} : Factors{known->prefill.get(), known->step.get()};
+}
+
+void LatencyModel::assume(std::uint32_t pod, const Factors& factors) {
+  const std::scoped_lock lock(learning_);
+  PodFactors* known = grow(pod);
+  if (known == nullptr) return;
+  known->prefill.assume(factors.prefill);
+  known->step.assume(factors.step);
+}
+
 void LatencyModel::forget_pod(std::uint32_t pod) {
   const std::scoped_lock lock(learning_);
   pairs_.forget_pod(pod);

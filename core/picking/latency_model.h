@@ -84,6 +84,16 @@ class LatencyModel {
 
   bool observe_lora_load(double seconds);
 
+  // The coefficients of the pool's fit as they are now, without the bend of a step; and by what
+  // factors a pod takes longer. Saved, they make much the same model elsewhere.
+  [[nodiscard]] LatencyPrior learned() const;
+  struct Factors {
+    double prefill = 1.0;
+    double step = 1.0;
+  };
+  [[nodiscard]] Factors factors(std::uint32_t pod) const;
+  void assume(std::uint32_t pod, const Factors& factors);
+
   // The pod restarted, or its index is another pod's now: it is as fast as the pool until seen.
   void forget_pod(std::uint32_t pod);
 

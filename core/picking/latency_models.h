@@ -14,11 +14,12 @@ namespace baton {
 // any thread. A model once given out stays where it is, and outlives a reload of its pool.
 class LatencyModels {
  public:
-  [[nodiscard]] LatencyModel& of(std::string_view pool) {
+  // `prior` is that of a model which is not there yet.
+  [[nodiscard]] LatencyModel& of(std::string_view pool, const LatencyPrior& prior = {}) {
     const std::scoped_lock lock(mutex_);
     auto found = models_.find(pool);
     if (found == models_.end()) {
-      found = models_.emplace(std::string(pool), std::make_unique<LatencyModel>()).first;
+      found = models_.emplace(std::string(pool), std::make_unique<LatencyModel>(prior)).first;
     }
     return *found->second;
   }

@@ -14,6 +14,7 @@ namespace baton {
 class OutputEstimate {
  public:
   [[nodiscard]] Tokens expected() const { return Tokens(std::llround(mean_)); }
+  void start_from(double tokens) { mean_ = tokens; }
   void observe(std::int64_t tokens) {
     if (tokens < 0) return;
     seen_ = std::min(seen_ + 1, kMemory);

@@ -43,6 +43,11 @@ void OwnFactor::publish() {
   factor_.store(std::exp(log_), std::memory_order_relaxed);
 }
 
+void OwnFactor::assume(double factor) {
+  log_ = static_cast<float>(std::log(std::max(factor, 1e-6)));
+  publish();
+}
+
 void OwnFactor::reset() {
   log_ = 0.0F;
   variance_ = static_cast<float>(kSpread * kSpread);

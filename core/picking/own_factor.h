@@ -20,6 +20,7 @@ class OwnFactor {
   // variance() among them. A median beyond `change` is a change, not noise.
   void learn(double residual, double total, double change);
   void reset();
+  void assume(double factor);  // as learned elsewhere
 
   static constexpr double kSpread = 0.4;  // of its logarithm, before anything was seen
 

@@ -46,6 +46,11 @@ double PrefillWatch::share(TimePoint now) const {
   return share_.load(std::memory_order_relaxed) / (1 + x + x * x / 2);
 }
 
+void PrefillWatch::assume_share(double share, TimePoint now) {
+  share_.store(share, std::memory_order_relaxed);
+  share_at_.store(now, std::memory_order_relaxed);
+}
+
 void PrefillWatch::reset() {
   share_.store(0, std::memory_order_relaxed);
   const std::scoped_lock lock(mutex_);

@@ -31,6 +31,7 @@ class PrefillWatch {
   void reset();
   // Of the last kMemory or so, how much of the time the pod computed prompts; 0 to 1.
   [[nodiscard]] double share(TimePoint now) const;
+  void assume_share(double share, TimePoint now);  // as seen elsewhere
   [[nodiscard]] TimePoint last_done() const { return last_done_.load(std::memory_order_relaxed); }
 
   static constexpr int kTogether = 4;

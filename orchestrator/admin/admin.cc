@@ -10,27 +10,13 @@
 #include "core/json_fields.h"
 #include "core/log.h"
 #include "orchestrator/admin/admin_metrics.h"
+#include "orchestrator/admin/plan_answer.h"
 #include "orchestrator/admin/pods_json.h"
 #include "orchestrator/admin/query.h"
 #include "orchestrator/build_info.h"
-#include "orchestrator/lifecycle/describe.h"
-#include "orchestrator/planning/explain.h"
 
 namespace baton::orchestrator {
 namespace {
-
-AdminResponse failure(unsigned status, std::string_view code, std::string_view message,
-                      std::string_view param = {}) {
-  const std::string body = R"({"error":{"message":)" + json_quote(message) + R"(,"type":)" +
-                           json_quote(status < 500 ? "invalid_request_error" : "server_error") +
-                           R"(,"param":)" + (param.empty() ? "null" : json_quote(param)) +
-                           R"(,"code":)" + json_quote(code) + "}}\n";
-  return {status, body};
-}
-
-AdminResponse failure(const Error& error) {
-  return failure(http_status_of(error.code), name_of(error.code), error.message, error.param);
-}
 
 // The one segment that "*" stands for; nothing where the path is another.
 std::optional<std::string_view> match(std::string_view pattern, std::string_view path) {
@@ -112,9 +98,9 @@ AdminResponse Admin::answer(const http::Request& request) {
     if (request.method == route.method) return (this->*route.answer)(request, *segment);
     allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
   }
-  if (allowed.empty()) return failure(404, "not_found", "the admin port has no such path");
+  if (allowed.empty()) return admin_failure(404, "not_found", "the admin port has no such path");
   AdminResponse response =
-      failure(405, "method_not_allowed", "this path takes " + allowed + " only");
+      admin_failure(405, "method_not_allowed", "this path takes " + allowed + " only");
   response.fields.emplace_back("allow", allowed);
   return response;
 }
@@ -160,16 +146,17 @@ AdminResponse Admin::readyz(const http::Request&, std::string_view) {
 }
 
 AdminResponse Admin::pods(const http::Request&, std::string_view) {
-  return {200, pods_json(registry_.snapshots(), shared_.loads, Clock::now())};
+  return {200, pods_json(registry_.snapshots(), shared_.loads, Clock::now(),
+                         {&shared_.latencies, shared_.sizes})};
 }
 
 AdminResponse Admin::drain_pod(const http::Request&, std::string_view segment) {
-  if (!registry_.drain(segment)) return failure(404, "not_found", "no pod has this name");
+  if (!registry_.drain(segment)) return admin_failure(404, "not_found", "no pod has this name");
   return {200, "{\"pod\":" + json_quote(segment) + ",\"draining\":true}\n"};
 }
 
 AdminResponse Admin::undrain_pod(const http::Request&, std::string_view segment) {
-  if (!registry_.undrain(segment)) return failure(404, "not_found", "no pod has this name");
+  if (!registry_.undrain(segment)) return admin_failure(404, "not_found", "no pod has this name");
   return {200, "{\"pod\":" + json_quote(segment) + ",\"draining\":false}\n"};
 }
 
@@ -184,50 +171,26 @@ AdminResponse Admin::drain(const http::Request&, std::string_view) {
 
 AdminResponse Admin::plan_for_model(const http::Request& request, std::string_view) {
   const auto query = parse_query(request.target);
-  if (!query) return failure(400, "invalid_argument", "the query is malformed");
+  if (!query) return admin_failure(400, "invalid_argument", "the query is malformed");
   const auto model = query->find("model");
   const auto tokens = query->find("tokens");
   if (model == query->end() || tokens == query->end()) {
-    return failure(400, "invalid_argument",
-                   "GET /plan wants ?model=NAME&tokens=COUNT; POST /plan takes an OpenAI request");
+    return admin_failure(
+        400, "invalid_argument",
+        "GET /plan wants ?model=NAME&tokens=COUNT; POST /plan takes an OpenAI request");
   }
   std::int64_t count = 0;
   const char* end = tokens->second.data() + tokens->second.size();
   const auto [stop, status] = std::from_chars(tokens->second.data(), end, count);
   if (status != std::errc{} || stop != end || count < 1) {
-    return failure(400, "invalid_argument", "tokens must be a whole number of at least 1",
-                   "tokens");
+    return admin_failure(400, "invalid_argument", "tokens must be a whole number of at least 1",
+                         "tokens");
   }
-  PlanRequest wanted;
-  wanted.prompt = Tokens(count);
-  return explain(context_->find_model(model->second), model->second, std::move(wanted));
+  return orchestrator::plan_for_size(*context_, model->second, Tokens(count));
 }
 
 AdminResponse Admin::plan_for_body(const http::Request& request, std::string_view) {
-  const RequestLimits limits;
-  const auto fields = JsonFields::scan(request.body, limits.max_depth);
-  if (!fields) return failure(fields.error());
-  const Api api = fields->find("messages") != nullptr ? Api::kChat : Api::kCompletions;
-  const auto parsed = OpenAiRequest::parse(api, request.body, limits);
-  if (!parsed) return failure(parsed.error());
-  const ModelTarget* target = context_->find_model(parsed->model);
-  PlanRequest wanted;
-  if (target != nullptr) wanted = describe(*parsed, *target->pool, target->lora, true);
-  return explain(target, parsed->model, std::move(wanted));
-}
-
-AdminResponse Admin::explain(const ModelTarget* target, std::string_view model,
-                             PlanRequest request) {
-  if (target == nullptr) {
-    return failure(404, "model_not_found", "no pool serves the model " + json_quote(model),
-                   "model");
-  }
-  request.lora = target->lora;
-  request.split = target->pool->config.split;
-  request.explain = true;
-  const auto plan = target->pool->planner.plan(request, *target->pool->snapshot, Clock::now(), 0);
-  if (!plan) return failure(plan.error());
-  return {200, explain_json(*plan) + "\n"};
+  return orchestrator::plan_for_body(*context_, request.body);
 }
 
 }  // namespace baton::orchestrator

@@ -6,17 +6,11 @@
 #include <string_view>
 
 #include "adapters/http/server.h"
+#include "orchestrator/admin/admin_response.h"
 #include "orchestrator/lifecycle/thread_context.h"
 #include "orchestrator/registry/registry.h"
 
 namespace baton::orchestrator {
-
-struct AdminResponse {
-  unsigned status = 200;
-  std::string body;
-  std::string content_type = "application/json";
-  http::Fields fields{};
-};
 
 // The admin port: metrics, probes, pods, plan, configuration, drain (docs/admin.md). Owned by the
 // router, on the control thread; every answer is made at once, without waiting for anything. It
@@ -57,7 +51,6 @@ class Admin {
   AdminResponse config(const http::Request& request, std::string_view segment);
   AdminResponse drain(const http::Request& request, std::string_view segment);
 
-  AdminResponse explain(const ModelTarget* target, std::string_view model, PlanRequest request);
   void update_gauges();
 
   PodRegistry& registry_;

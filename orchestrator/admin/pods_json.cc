@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -59,18 +60,57 @@ Json observed_json(const PodState& state, TimePoint now) {
           {"max_loras", state.max_loras}};
 }
 
-Json load_json(const PodLoad& load) {
+// Since when the pod computes the oldest prompt in flight there; nothing is computed: null.
+Json computing_seconds(const PodLoad& load, TimePoint now) {
+  if (load.waiting_prompts.load() == 0) return nullptr;
+  const TimePoint since = std::max(load.busy_since.load(), load.prefills.last_done());
+  return since == TimePoint{} ? Json() : Json(std::max(0.0, to_seconds(now - since)));
+}
+
+Json load_json(const PodLoad& load, TimePoint now) {
   return {{"in_flight", load.in_flight.load()},
+          {"waiting_prompts", load.waiting_prompts.load()},
+          {"waiting_pairs", load.waiting_pairs.load()},
+          {"computing_seconds", computing_seconds(load, now)},
+          {"prefill_share", load.prefills.share(now)},
           {"uncached_prefill_tokens", load.uncached_prefill_tokens.load()},
           {"running_decodes", load.running_decodes.load()},
           {"reserved_kv_tokens", load.reserved_kv_tokens.load()},
           {"consecutive_errors", load.consecutive_errors.load()}};
 }
 
+Json learned_json(const std::string& pool, const LearnedTables& learned) {
+  Json json;
+  if (learned.latencies != nullptr) {
+    const LatencyPrior fit = learned.latencies->of(pool).learned();
+    json = {{"prefill_seconds", fit.prefill_seconds},
+            {"prefill_seconds_per_token", fit.prefill_seconds_per_token},
+            {"prefill_seconds_per_pair", fit.prefill_seconds_per_pair},
+            {"step_seconds", fit.step_seconds},
+            {"step_seconds_per_sequence", fit.step_seconds_per_sequence},
+            {"step_seconds_per_kv_token", fit.step_seconds_per_kv_token},
+            {"transfer_seconds", fit.transfer_seconds},
+            {"transfer_bytes_per_second", fit.transfer_bytes_per_second},
+            {"handoff_seconds", fit.handoff_seconds},
+            {"lora_load_seconds", fit.lora_load_seconds},
+            {"lora_evict_seconds", fit.lora_evict_seconds}};
+  }
+  if (learned.sizes != nullptr) {
+    const LearnedSizes& sizes = learned.sizes->of(pool);
+    json["bytes_per_token"] = sizes.bytes_per_token.load();
+    json["output_tokens"] = sizes.output_tokens.load();
+  }
+  return json;
+}
+
+Json factors_json(const LatencyModel::Factors& factors) {
+  return {{"prefill_factor", factors.prefill}, {"step_factor", factors.step}};
+}
+
 }  // namespace
 
 std::string pods_json(std::span<const std::shared_ptr<const Snapshot>> snapshots, LoadTable& loads,
-                      TimePoint now) {
+                      TimePoint now, const LearnedTables& learned) {
   Json pools = Json::array();
   for (const auto& snapshot : snapshots) {
     Json pods = Json::array();
@@ -86,14 +126,21 @@ std::string pods_json(std::span<const std::shared_ptr<const Snapshot>> snapshots
                       {"in_flight", load.in_flight.load()},
                       {"max_running", pod.max_running},
                       {"labels", pod.labels},
-                      {"load", load_json(load)},
+                      {"load", load_json(load, now)},
                       {"observed", observed_json(entry->state, now)},
                       {"facts", facts_json(pod.facts)}});
+      if (learned.latencies != nullptr) {
+        pods.back()["learned"] =
+            factors_json(learned.latencies->of(snapshot->pool).factors(entry->index));
+      }
       if (can_prefill(pod.role)) {
         pods.back()["cannot_pair_with"] = apart_json(*entry, *snapshot);
       }
     }
-    pools.push_back({{"name", snapshot->pool}, {"version", snapshot->version}, {"pods", pods}});
+    pools.push_back({{"name", snapshot->pool},
+                     {"version", snapshot->version},
+                     {"learned", learned_json(snapshot->pool, learned)},
+                     {"pods", pods}});
   }
   const Json answer = {{"pools", std::move(pools)}};
   return answer.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

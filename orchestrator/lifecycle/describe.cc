@@ -23,7 +23,24 @@ std::vector<std::string> all_but(const Snapshot& snapshot, const std::string& na
   return names;
 }
 
+// What the pool says of every request.
+void describe_pool(PlanRequest& wanted, const PoolContext& pool, const std::string& lora) {
+  wanted.lora = lora;
+  wanted.caches_are_told = publishes_kv_events(pool.config);
+  wanted.expected_output = pool.outputs.expected();
+  wanted.split = pool.config.split;
+  wanted.slo = pool.config.slo;
+  wanted.decode_needs_handoff = pool.connector.decode_needs_handoff();
+}
+
 }  // namespace
+
+PlanRequest describe_size(Tokens prompt, const PoolContext& pool, const std::string& lora) {
+  PlanRequest wanted;
+  wanted.prompt = prompt;
+  describe_pool(wanted, pool, lora);
+  return wanted;
+}
 
 PlanRequest describe(const OpenAiRequest& request, const PoolContext& pool, const std::string& lora,
                      bool explain) {
@@ -41,15 +58,11 @@ PlanRequest describe(const OpenAiRequest& request, const PoolContext& pool, cons
                                               request.cache_salt, lora);
     wanted.prompt = Tokens(static_cast<std::int64_t>(request.prompt_ids.size()));
   }
-  wanted.lora = lora;
-  wanted.caches_are_told = publishes_kv_events(pool.config);
+  describe_pool(wanted, pool, lora);
   // Clients ask for far more than they get, so that max_tokens is a bound and no estimate.
-  const std::int64_t learned = pool.outputs.expected().count();
+  const std::int64_t learned = wanted.expected_output.count();
   wanted.expected_output = Tokens(std::min(request.max_tokens.value_or(learned), learned));
-  wanted.split = pool.config.split;
-  wanted.slo = pool.config.slo;
   wanted.refuses_split = pool.connector.refuses_split(request);
-  wanted.decode_needs_handoff = pool.connector.decode_needs_handoff();
   wanted.explain = explain;
   return wanted;
 }

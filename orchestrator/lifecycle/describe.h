@@ -13,6 +13,10 @@ namespace baton::orchestrator {
 [[nodiscard]] PlanRequest describe(const OpenAiRequest& request, const PoolContext& pool,
                                    const std::string& lora, bool explain);
 
+// The same of a prompt of which nothing but its length is known.
+[[nodiscard]] PlanRequest describe_size(Tokens prompt, const PoolContext& pool,
+                                        const std::string& lora);
+
 // Plans within the scope that the policy asks for. `previous` is the plan whose hand-off stands
 // where the scope is kSamePrefill. kAnyPod clears the exclusions of `wanted`.
 [[nodiscard]] Result<Plan> plan_in_scope(const PoolContext& pool, PlanRequest& wanted,

@@ -265,7 +265,7 @@ void ServedRequest::settle_tokens(TimePoint now) {
     if (!prefill_usage_) pool_.learn_ratio(prompt_bytes_, prompt->prompt);
   }
   const std::int64_t tokens = usage_ ? usage_->completion.count() : watch_.events();
-  if (outcome_ == Outcome::kOk && tokens > 0) pool_.outputs.observe(tokens);
+  if (outcome_ == Outcome::kOk && tokens > 0) pool_.learn_output(tokens);
   if (outcome_ == Outcome::kOk && watch_.events() > 1 && tokens > 1) {
     pool_.metrics.tpot.Observe(to_seconds(now - first_byte_at_) / static_cast<double>(tokens - 1));
     learn_pace(tokens);

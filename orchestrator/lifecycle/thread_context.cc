@@ -52,7 +52,8 @@ PoolContext::PoolContext(asio::io_context& io, const PoolConfig& pool,
       planner(shared.loads, shared.prefixes, latency),
       metrics(shared.metrics, pool.name),
       bindings(pool.kv_events.tokenize && publishes_kv_events(pool) ? shared.bindings : nullptr),
-      text_space(chain_seed(pool.name, pool.model)) {
+      text_space(chain_seed(pool.name, pool.model)),
+      sizes(shared.sizes == nullptr ? nullptr : &shared.sizes->of(pool.name)) {
   const auto policy = [](const std::string& name) {
     return policy_from_name(name).value_or(Policy::kPredicted);  // the configuration was checked
   };
@@ -65,6 +66,22 @@ void PoolContext::learn_ratio(std::size_t text_bytes, Tokens prompt) {
   const double seen = static_cast<double>(text_bytes) / static_cast<double>(prompt.count());
   bytes_per_token = ratio_known ? bytes_per_token + kWeight * (seen - bytes_per_token) : seen;
   ratio_known = true;
+  if (sizes != nullptr) sizes->bytes_per_token.store(bytes_per_token, std::memory_order_relaxed);
+}
+
+void PoolContext::learn_output(std::int64_t tokens) {
+  outputs.observe(tokens);
+  if (sizes == nullptr) return;
+  sizes->output_tokens.store(static_cast<double>(outputs.expected().count()),
+                             std::memory_order_relaxed);
+}
+
+void PoolContext::adopt_sizes() {
+  if (sizes == nullptr) return;
+  const double ratio = sizes->bytes_per_token.load(std::memory_order_relaxed);
+  if (ratio > 0) bytes_per_token = ratio;
+  const double output = sizes->output_tokens.load(std::memory_order_relaxed);
+  if (output > 0) outputs.start_from(output);
 }
 
 ThreadContext::ThreadContext(asio::io_context& io, std::shared_ptr<const Config> config,

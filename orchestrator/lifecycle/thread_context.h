@@ -18,6 +18,7 @@
 #include "core/metrics.h"
 #include "core/picking/chain_bindings.h"
 #include "core/picking/latency_models.h"
+#include "core/picking/learned_sizes.h"
 #include "core/picking/output_estimate.h"
 #include "core/picking/pod_load.h"
 #include "core/picking/prefix_index.h"
@@ -53,7 +54,8 @@ struct SharedTables {
   PrefixIndex& prefixes;
   LatencyModels& latencies;
   Metrics& metrics;
-  ChainBindings* bindings = nullptr;  // null: text is matched as text alone
+  ChainBindings* bindings = nullptr;     // null: text is matched as text alone
+  LearnedSizesOfPools* sizes = nullptr;  // null: what a thread learned of sizes is its own
 };
 
 // One pool as one io thread sees it.
@@ -78,7 +80,12 @@ struct PoolContext {
   TimePoint no_lookup_before{};
   std::list<std::function<void()>> waiting_for_pods;  // called at each new snapshot
 
+  LearnedSizes* sizes = nullptr;  // told to others; null: to nobody
+
   void learn_ratio(std::size_t text_bytes, Tokens prompt);
+  void learn_output(std::int64_t tokens);
+  // Estimates sizes as the other threads do: for a context that sees no requests of its own.
+  void adopt_sizes();
 };
 
 // What a client's `model` names.

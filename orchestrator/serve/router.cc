@@ -84,7 +84,7 @@ Result<void> Router::listen() {
 }
 
 void Router::run() {
-  const SharedTables shared{loads_, prefixes_, latencies_, metrics_, &bindings_};
+  const SharedTables shared{loads_, prefixes_, latencies_, metrics_, &bindings_, &sizes_};
   registry_ = std::make_unique<PodRegistry>(control_, loads_, prefixes_, latencies_, metrics_);
   std::vector<const http::ServerStats*> stats;
   for (const auto& thread : threads_) stats.push_back(&thread->stats());
@@ -117,7 +117,7 @@ void Router::reload(std::shared_ptr<const Config> config) {
 
 void Router::use(std::shared_ptr<const Config> config) {
   config_ = std::move(config);
-  const SharedTables shared{loads_, prefixes_, latencies_, metrics_, &bindings_};
+  const SharedTables shared{loads_, prefixes_, latencies_, metrics_, &bindings_, &sizes_};
   // The new contexts stand before the first snapshot of the new pools comes.
   admin_context_ = std::make_shared<ThreadContext>(control_, config_, shared);
   admin_->set_context(admin_context_);

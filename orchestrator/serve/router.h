@@ -10,6 +10,7 @@
 #include "adapters/http/http_metrics.h"
 #include "core/picking/chain_bindings.h"
 #include "core/picking/latency_models.h"
+#include "core/picking/learned_sizes.h"
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/autoscale/signal_exporter.h"
 #include "orchestrator/registry/kv_event_feeds.h"
@@ -59,6 +60,7 @@ class Router {
   PrefixIndex prefixes_;
   LatencyModels latencies_;
   ChainBindings bindings_;
+  LearnedSizesOfPools sizes_;
   KvEventFeeds kv_events_;
   SignalExporter signals_;
   std::unique_ptr<PodRegistry> registry_;

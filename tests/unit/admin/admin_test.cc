@@ -63,7 +63,8 @@ pools:
   PrefixIndex prefixes_{Bytes(1 << 20)};
   Metrics metrics_;
   LatencyModels latencies_;
-  SharedTables shared_{loads_, prefixes_, latencies_, metrics_};
+  LearnedSizesOfPools sizes_;
+  SharedTables shared_{loads_, prefixes_, latencies_, metrics_, nullptr, &sizes_};
   PodRegistry registry_{io_, loads_, prefixes_, latencies_, metrics_};
   int drains_ = 0;
   int scrapes_ = 0;
@@ -132,6 +133,43 @@ TEST_F(AdminTest, ExplainsAPlanAndSendsNothing) {
   EXPECT_EQ(loads_.of(0).in_flight, 0);
 }
 
+TEST_F(AdminTest, PlansByWhatIsInFlightAndLearnedAndChangesNothing) {
+  const std::string body = R"({"model":"m","prompt":")" + std::string(4000, 'x') + "\"}";
+  const Json before = Json::parse(ask("POST", "/plan", body).body);
+  EXPECT_EQ(before["prompt_tokens"], 1000);
+  const auto queue = LoadTicket::for_prefill(loads_.of(0), Tokens(4000));
+  sizes_.of("chat").bytes_per_token = 2.0;
+  for (int i = 0; i < 2; ++i) {
+    const Json after = Json::parse(ask("POST", "/plan", body).body);
+    EXPECT_EQ(after["prompt_tokens"], 2000);
+    const Json& terms = after["prefill_candidates"][0]["terms"];
+    EXPECT_GT(terms["queue"].get<double>(), 100.0);
+    EXPECT_EQ(after["prefill_cached"], 0);
+  }
+  EXPECT_EQ(loads_.of(0).in_flight, 1);
+  EXPECT_EQ(loads_.of(1).in_flight, 0);
+  EXPECT_EQ(prefixes_.elements(), 0U);
+}
+
+TEST_F(AdminTest, SaysWhatWouldChangeThePlan) {
+  const Json plan = Json::parse(ask("GET", "/plan?tokens=5000&model=m").body);
+  ASSERT_EQ(plan["alternatives"].size(), 1U) << "there is one pod of each stage";
+  EXPECT_EQ(plan["alternatives"][0]["differs"], "kind");
+  EXPECT_THAT(plan["alternatives"][0]["what"].get<std::string>(),
+              HasSubstr(plan["kind"] == "split" ? "decode-only on d0" : "p0 and d0"));
+  EXPECT_GT(plan["cost_ms"].get<double>(), 0.0);
+  EXPECT_TRUE(plan["terms"].contains("queue"));
+}
+
+TEST_F(AdminTest, NamesTheStageWhereNoPodCanTakeIt) {
+  auto snapshot = std::make_shared<Snapshot>(*usable_pods());
+  snapshot->pods.pop_back();
+  context_->set_snapshot(snapshot);
+  const AdminResponse response = ask("GET", "/plan?tokens=5000&model=m");
+  EXPECT_EQ(response.status, 503U);
+  EXPECT_EQ(Json::parse(response.body)["error"]["stage"], "decode") << response.body;
+}
+
 TEST_F(AdminTest, RefusesPlansForBadRequests) {
   EXPECT_EQ(ask("GET", "/plan").status, 400U);
   EXPECT_EQ(ask("GET", "/plan?model=m&tokens=0").status, 400U);
@@ -141,6 +179,12 @@ TEST_F(AdminTest, RefusesPlansForBadRequests) {
   EXPECT_EQ(ask("POST", "/plan", "{").status, 400U);
   EXPECT_EQ(ask("POST", "/plan", "[]").status, 400U);
   EXPECT_EQ(ask("POST", "/plan", R"({"model":"m"})").status, 400U);
+  const AdminResponse unknown = ask("POST", "/plan", R"({"model":"nobody","prompt":"x"})");
+  EXPECT_EQ(unknown.status, 404U);
+  EXPECT_EQ(Json::parse(unknown.body)["error"]["code"], "model_not_found");
+  const AdminResponse wrong = ask("POST", "/plan", R"({"model":"m","prompt":"x","max_tokens":0})");
+  EXPECT_EQ(wrong.status, 400U);
+  EXPECT_EQ(Json::parse(wrong.body)["error"]["param"], "max_tokens");
 }
 
 TEST_F(AdminTest, ShowsTheConfigurationInForce) {

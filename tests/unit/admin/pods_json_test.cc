@@ -26,6 +26,22 @@ TEST(PodsJson, SaysWhyAPodCannotBeUsed) {
   EXPECT_EQ(pods[1]["unusable_because"], nullptr);
 }
 
+TEST(PodsJson, ShowsWhatWasLearned) {
+  TestPool pool;
+  pool.add("p0", Role::kPrefill);
+  LatencyModels latencies;
+  LearnedSizesOfPools sizes;
+  sizes.of("chat").output_tokens = 99;
+  latencies.of("chat").assume(0, {1.5, 0.5});
+  const std::shared_ptr<const Snapshot> snapshots[] = {std::make_shared<Snapshot>(pool.snapshot)};
+  const Json shown =
+      Json::parse(pods_json(snapshots, pool.loads, pool.now, {&latencies, &sizes}))["pools"][0];
+  EXPECT_EQ(shown["learned"]["output_tokens"], 99);
+  EXPECT_NEAR(shown["learned"]["step_seconds"].get<double>(), LatencyPrior{}.step_seconds, 1e-9);
+  EXPECT_NEAR(shown["pods"][0]["learned"]["prefill_factor"].get<double>(), 1.5, 1e-6);
+  EXPECT_NEAR(shown["pods"][0]["learned"]["step_factor"].get<double>(), 0.5, 1e-6);
+}
+
 TEST(PodsJson, ListsTheDecodePodsThatAPrefillPodCannotPairWith) {
   TestPool pool;
   PodEntry& p0 = pool.add("p0", Role::kPrefill);

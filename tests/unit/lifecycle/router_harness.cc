@@ -289,7 +289,7 @@ Router::Router(PoolConfig pool, bool expose_plan, const adapters::Connector* con
   config_->expose_plan = expose_plan;
   config_->pools = {std::move(pool)};
   context_ = std::make_unique<ThreadContext>(
-      io, config_, SharedTables{loads_, prefixes_, latencies_, metrics_, &bindings_},
+      io, config_, SharedTables{loads_, prefixes_, latencies_, metrics_, &bindings_, &sizes_},
       [connector](std::string_view name) {
         return connector != nullptr ? connector : adapters::find_connector(name);
       });

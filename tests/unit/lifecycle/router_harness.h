@@ -161,6 +161,9 @@ class Router {
   [[nodiscard]] PrefixIndex& prefixes() { return prefixes_; }
   [[nodiscard]] LatencyModel& latency() { return latencies_.of(config_->pools.front().name); }
 
+  [[nodiscard]] LearnedSizes& sizes() { return sizes_.of(config_->pools.front().name); }
+  [[nodiscard]] ThreadContext& context() { return *context_; }
+
   asio::io_context io;
 
  private:
@@ -169,6 +172,7 @@ class Router {
   PrefixIndex prefixes_{Bytes(1 << 20)};
   LatencyModels latencies_;
   ChainBindings bindings_{Bytes(1 << 20)};
+  LearnedSizesOfPools sizes_;
   std::shared_ptr<Config> config_;
   std::unique_ptr<ThreadContext> context_;
   std::unique_ptr<http::Server> server_;
