@@ -84,8 +84,9 @@ class LatencyModel {
 
   bool observe_lora_load(double seconds);
 
-  // The coefficients of the pool's fit as they are now, without the bend of a step; and by what
-  // factors a pod takes longer. Saved, they make much the same model elsewhere.
+  // The coefficients of the pool's fit as they are now, without the bend of a step and the
+  // cost of cached pairs; and by what factors a pod takes longer. Saved, they make much the same
+  // model elsewhere.
   [[nodiscard]] LatencyPrior learned() const;
   struct Factors {
     double prefill = 1.0;

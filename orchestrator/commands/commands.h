@@ -19,6 +19,7 @@ void add_check_command(CLI::App& app, int& exit_code);
 void add_bench_command(CLI::App& app, int& exit_code);
 void add_kv_perf_command(CLI::App& app, int& exit_code);
 void add_simulate_command(CLI::App& app, int& exit_code);
+void add_explain_command(CLI::App& app, int& exit_code);
 
 // What --transport of `pod` and `up` may be: auto, or one that is demanded.
 [[nodiscard]] std::vector<std::string> transport_choices();
