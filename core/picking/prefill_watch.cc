@@ -52,6 +52,7 @@ void PrefillWatch::assume_share(double share, TimePoint now) {
 }
 
 void PrefillWatch::reset() {
+  last_done_.store({}, std::memory_order_relaxed);
   share_.store(0, std::memory_order_relaxed);
   const std::scoped_lock lock(mutex_);
   before_ = TimePoint::min();

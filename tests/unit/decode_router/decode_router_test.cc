@@ -35,6 +35,21 @@ TEST_F(DecodeRouterTest, PrefersTheLeastRunning) {
   EXPECT_THAT(names_of(pick()), ElementsAre("none", "one", "two"));
 }
 
+TEST_F(DecodeRouterTest, StreamsAreSlowerWhereManyPromptsAreComputed) {
+  const PodEntry& mixed = pool_.add("mixed", Role::kBoth);
+  pool_.add("quiet", Role::kBoth);
+  PrefillWatch& prefills = pool_.load(mixed).prefills;
+  for (int second = 60; second > 0; --second) {
+    const TimePoint at = pool_.now - std::chrono::seconds(second);
+    (void)prefills.done(
+        {at, at + std::chrono::milliseconds(500), PromptWork::of(Tokens(0), Tokens(5000)), true});
+  }
+  const auto candidates = pick();
+  EXPECT_THAT(names_of(candidates), ElementsAre("quiet", "mixed"));
+  EXPECT_NEAR(term_of(candidates[1], "tokens") / term_of(candidates[0], "tokens"), 2.0, 0.25);
+  EXPECT_EQ(term_of(candidates[1], "step"), term_of(candidates[0], "step"));
+}
+
 TEST_F(DecodeRouterTest, PrefersTheLeastReservedKv) {
   const PodEntry& much = pool_.add("much", Role::kDecode);
   const PodEntry& little = pool_.add("little", Role::kDecode);

@@ -99,6 +99,29 @@ TEST(Engine, AnswersDoNotDependOnWhoSharesTheBatch) {
   EXPECT_EQ(crowded.engine.pool().used_blocks(), 0);
 }
 
+// As vLLM caches blocks when it schedules them.
+TEST(Engine, PromptsOfOneStepShareWhatTheyBeginWith) {
+  EngineModelOptions timed = options("prefill_token_us=1000");
+  Bench bench(timed);
+  bench.engine.submit(1, spec(prompt(1, 13), 1));
+  bench.engine.submit(2, spec(prompt(1, 13), 1));
+  bench.run();
+  EXPECT_EQ(bench.log[0].at - TimePoint(), milliseconds(13));  // and one that costs as a step
+  EXPECT_EQ(bench.log[1].at, bench.log[0].at);
+  EXPECT_EQ(bench.log[1].cached_tokens, Tokens(12));
+  EXPECT_EQ(bench.engine.counts().prompt_computed, 14);
+}
+
+TEST(Engine, AProfileMayTakeAStepForTheFirstToken) {
+  EngineModelOptions timed = options("prefill_ms=10,step_ms=2");
+  timed.timing.first_token_takes_step = true;
+  Bench bench(timed);
+  bench.engine.submit(1, spec(prompt(1, 40), 2));  // chunks of 32 and 8
+  bench.run();
+  EXPECT_EQ(bench.log[0].at - TimePoint(), milliseconds(22));
+  EXPECT_EQ(bench.log[1].at - TimePoint(), milliseconds(24));
+}
+
 TEST(Engine, AStepTakesItsTimeAndChunksPrompts) {
   EngineModelOptions timed = options("prefill_ms=10,step_ms=2");
   Bench bench(timed);

@@ -28,6 +28,7 @@ TEST(LatencyProfile, DynamosPolynomialsAreItsOwn) {
   const LatencyProfile dynamo = profile("dynamo-polynomial");
   // 4.209989e-07 · 1024² + 1.518344e-02 · 1024 + 16.50142
   EXPECT_NEAR(to_ms(dynamo.prefill(tokens(0, 1024))), 32.4908, 1e-3);
+  EXPECT_EQ(dynamo.prefill(tokens(5000, 1024)), dynamo.prefill(tokens(0, 1024)));
   EXPECT_NEAR(to_ms(dynamo.decode({1, Tokens(10), 0.5})), -25.74 * 0.25 + 54.01 * 0.5 + 5.74, 1e-3);
 }
 

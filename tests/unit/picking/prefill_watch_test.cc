@@ -78,5 +78,30 @@ TEST(PrefillWatch, StartsAnewForAnotherPod) {
   EXPECT_NEAR(only->seconds, 15e-3, 1e-9);
 }
 
+TEST(PrefillWatch, KeepsTheShareOfTimeThatPromptsTook) {
+  PrefillWatch watch;
+  EXPECT_EQ(watch.share(at(0)), 0.0);
+  // Half of each second for a minute.
+  for (int second = 0; second < 60; ++second) {
+    (void)watch.done(prompt(second * 1000.0, second * 1000.0 + 500));
+  }
+  EXPECT_NEAR(watch.share(at(60'000)), 0.5, 0.06);
+  EXPECT_LT(watch.share(at(120'000)), 0.05);
+  EXPECT_EQ(watch.last_done(), at(59'500));
+  watch.reset();
+  EXPECT_EQ(watch.share(at(60'000)), 0.0);
+  EXPECT_EQ(watch.last_done(), TimePoint{});
+}
+
+TEST(PrefillWatch, AClockThatJumpsBackHarmsNothing) {
+  PrefillWatch watch;
+  (void)watch.done(prompt(50'000, 51'000));
+  (void)watch.done(prompt(10, 20));
+  (void)watch.done(prompt(30, 40));
+  const double share = watch.share(at(0));
+  EXPECT_GE(share, 0.0);
+  EXPECT_LE(share, 1.0);
+}
+
 }  // namespace
 }  // namespace baton

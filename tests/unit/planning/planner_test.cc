@@ -58,6 +58,75 @@ TEST_F(PlannerTest, PairsTheLeastLoadedPods) {
   EXPECT_TRUE(plan->prefill_candidates.empty());
 }
 
+// One decode pod is idle, the other runs streams and holds the prompt: computing it there comes
+// soonest, and stops them.
+TEST_F(PlannerTest, TheSloSaysWhatStreamsCountBesideWaiting) {
+  add_pods();
+  const auto busy = LoadTicket::for_prefill(pool_.load(*p0_), Tokens(8000));
+  const auto busy_too = LoadTicket::for_prefill(pool_.load(*p1_), Tokens(8000));
+  const auto not_d1 = LoadTicket::for_prefill(pool_.load(*d1_), Tokens(20000));
+  std::vector<LoadTicket> streams;
+  for (int i = 0; i < 12; ++i) {
+    streams.push_back(LoadTicket::for_decode(pool_.load(*d0_), Tokens(100)));
+  }
+  PlanRequest request = request_of(2048, Split::kAuto);
+  request.slo.ttft = std::chrono::seconds(100);
+  request.slo.tpot = std::chrono::seconds(1);
+  EXPECT_EQ(plan(request)->kind, PlanKind::kSplit);
+  request.slo.tpot = std::chrono::seconds(100);  // streams may take their time
+  const auto soon = plan(request);
+  EXPECT_EQ(soon->kind, PlanKind::kDecodeOnly);
+  EXPECT_EQ(soon->decode->pod.name, "d0");
+}
+
+TEST_F(PlannerTest, WhatIsBeyondTheSloCostsMore) {
+  add_pods();
+  // Streams of d0 are slow; d1 has prompts to compute first.
+  const auto slow = LoadTicket::for_decode(pool_.load(*d0_), Tokens(2'000'000));
+  const auto late = LoadTicket::for_prefill(pool_.load(*d1_), Tokens(8000));
+  PlanRequest request = request_of(2048);
+  const auto plain = plan(request);
+  EXPECT_EQ(plain->decode->pod.name, "d0");
+  EXPECT_GT(plain->predicted_tpot_seconds, 0.02);
+  request.slo.tpot = std::chrono::milliseconds(10);
+  const auto within = plan(request);
+  EXPECT_EQ(within->decode->pod.name, "d1");
+  EXPECT_LT(within->predicted_tpot_seconds, 0.01);
+  EXPECT_GT(within->predicted_ttft_seconds, plain->predicted_ttft_seconds);
+}
+
+TEST_F(PlannerTest, PoliciesOfOthersTakeTurnsAndAlwaysSplit) {
+  add_pods();
+  planner_.set_policies(Policy::kRoundRobin, Policy::kRoundRobin);
+  const PlanRequest request = request_of(512, Split::kAuto);
+  std::vector<std::string> picked;
+  for (int i = 0; i < 4; ++i) {
+    const auto plan = this->plan(request);
+    ASSERT_TRUE(plan);
+    EXPECT_EQ(plan->kind, PlanKind::kSplit);
+    picked.push_back(plan->prefill->pod.name + plan->decode->pod.name);
+    (void)planner_.commit(*plan, request, pool_.now);
+  }
+  EXPECT_THAT(picked, testing::ElementsAre("p0d0", "p1d1", "p0d0", "p1d1"));
+  // Explaining or trying again does not take a turn.
+  EXPECT_EQ(plan(request)->prefill->pod.name, "p0");
+  EXPECT_EQ(plan(request)->prefill->pod.name, "p0");
+}
+
+TEST_F(PlannerTest, ADecodePodCanBePickedForAPromptThatIsComputed) {
+  add_pods();
+  PlanRequest request = request_of(2048, Split::kAuto);
+  request.prefill_on = pool_.snapshot.pods[p1_->index];
+  const auto load = LoadTicket::for_prefill(pool_.load(*p1_), Tokens(90000));
+  const auto busy = LoadTicket::for_decode(pool_.load(*d0_), Tokens(900000));
+  const auto plan = this->plan(request);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->kind, PlanKind::kSplit);
+  EXPECT_EQ(plan->prefill->pod.name, "p1");
+  EXPECT_EQ(plan->decode->pod.name, "d1");
+  EXPECT_EQ(plan->prefill_cached, Tokens(2048));
+}
+
 TEST_F(PlannerTest, NextPickSeesWhatWasCommitted) {
   add_pods();
   const PlanRequest first = request_of(1024);

@@ -46,6 +46,38 @@ TEST_F(PrefillRouterTest, PrefersAHeldPrefixUntilItsQueueIsLonger) {
   EXPECT_THAT(names_of(pick()), ElementsAre("other", "holder"));
 }
 
+TEST_F(PrefillRouterTest, AQueueShrinksWhileAPromptIsComputed) {
+  const PodEntry& busy = pool_.add("busy", Role::kPrefill);
+  PodLoad& load = pool_.load(busy);
+  const auto a = LoadTicket::for_prefill(load, Tokens(4000));
+  const auto b = LoadTicket::for_prefill(load, Tokens(4000));
+  load.busy_since = pool_.now;
+  const double whole = term_of(pick()[0], "queue");
+  pool_.now += std::chrono::milliseconds(50);
+  EXPECT_NEAR(term_of(pick()[0], "queue"), whole - 0.05, 1e-6);
+  // How long the current prompt is nobody knows: no more than a usual one is taken off.
+  pool_.now += std::chrono::hours(1);
+  EXPECT_NEAR(term_of(pick()[0], "queue"), whole / 2, 1e-6);
+  pool_.now -= std::chrono::hours(2);  // a clock that jumps
+  EXPECT_NEAR(term_of(pick()[0], "queue"), whole, 1e-6);
+}
+
+TEST_F(PrefillRouterTest, SparesPodsWhoseStreamsWouldWait) {
+  const PodEntry& streams = pool_.add("streams", Role::kBoth);
+  pool_.add("idle", Role::kBoth);
+  std::vector<LoadTicket> tickets;
+  for (int i = 0; i < 3; ++i) {
+    tickets.push_back(LoadTicket::for_decode(pool_.load(streams), Tokens(100)));
+  }
+  const auto candidates = pick();
+  EXPECT_THAT(names_of(candidates), ElementsAre("idle", "streams"));
+  EXPECT_EQ(term_of(candidates[0], "harm"), 0.0);
+  const double harm = term_of(candidates[1], "harm");
+  EXPECT_NEAR(harm, 3 * (term_of(candidates[1], "prefill") - LatencyPrior().prefill_seconds), 1e-9);
+  const auto light = pick({.blocks = blocks_, .prompt = Tokens(1024), .stream_weight = 0.1});
+  EXPECT_NEAR(term_of(light[1], "harm"), harm / 10, 1e-9);
+}
+
 TEST_F(PrefillRouterTest, AlwaysLeavesTheLastTokenToCompute) {
   const PodEntry& holder = pool_.add("holder", Role::kPrefill);
   pool_.prefixes.confirm(blocks_.token_chain, holder.index, pool_.now);
