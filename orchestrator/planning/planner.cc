@@ -302,15 +302,15 @@ class Choice {
     const auto later = request_.expected_output.count() - 1;
     const double step = term(decode, "step");
     if (later <= 0) return step;
-    return std::max(step, term(decode, "tokens") /
-                              (stream_weight_ * kPaceWeight * static_cast<double>(later)));
+    return std::max(
+        step, term(decode, "tokens") / (stream_weight_ * kPaceWeight * static_cast<double>(later)));
   }
 
   [[nodiscard]] double excess_cost(const Option& option) const {
     const auto tokens = static_cast<double>(request_.expected_output.count());
-    return kExcessWeight *
-           (excess_over(request_.slo.ttft, option.ttft_seconds) +
-            stream_weight_ * kPaceWeight * tokens * excess_over(request_.slo.tpot, option.tpot_seconds));
+    return kExcessWeight * (excess_over(request_.slo.ttft, option.ttft_seconds) +
+                            stream_weight_ * kPaceWeight * tokens *
+                                excess_over(request_.slo.tpot, option.tpot_seconds));
   }
 
   const PlanRequest& request_;
