@@ -23,6 +23,7 @@ using engine_model::EngineEvent;
 using engine_model::SequenceId;
 
 constexpr Duration kEmptyWait = std::chrono::seconds(30);
+constexpr Duration kLease = std::chrono::seconds(30);  // lease_seconds of a pool by default
 constexpr int kMostAttempts = 4;
 constexpr Bytes kPrefixIndex{256LL << 20};
 
@@ -60,6 +61,7 @@ struct Request {
   int attempt = 0;
   bool in_prefill = false;
   bool in_transfer = false;
+  bool is_kept = false;  // the prompt's KV, by the prefill pod
   TimePoint came_at;
   TimePoint sent_at;  // of the leg that computes the prompt
   TimePoint prefilled_at;
@@ -71,12 +73,12 @@ struct Request {
   RequestRecord record;
 };
 
-enum class EventKind : std::uint8_t { kPod, kArrivedKv, kLoss, kStart, kScrape, kArrival };
+enum class EventKind : std::uint8_t { kPod, kArrivedKv, kLease, kLoss, kStart, kScrape, kArrival };
 
 struct Event {
   TimePoint at;
   EventKind kind;
-  std::uint64_t id = 0;  // pod, loss or request
+  std::uint64_t id = 0;  // pod, sequence, loss or request
 
   // Of one time: what pods finished first, then what comes in.
   [[nodiscard]] bool operator>(const Event& other) const {
@@ -159,6 +161,7 @@ class Simulation {
       case EventKind::kArrivedKv:
         if (event.id == link_round_) land_transfers();
         break;
+      case EventKind::kLease: end_lease(event.id); break;
       case EventKind::kLoss: lose(options_.losses[event.id]); break;
       case EventKind::kStart: pods_[event.id]->start(); break;
       case EventKind::kScrape:
@@ -291,16 +294,35 @@ class Simulation {
   }
 
   void retry(Request& request, const SimPod& gone) {
-    ++result_.system.retries;
-    request.account = {};
-    request.in_prefill = request.in_transfer = false;
     request.wanted.excluded_prefill.push_back(gone.spec().name);
     request.wanted.excluded_decode.push_back(gone.spec().name);
+    begin_again(request);
+  }
+
+  void begin_again(Request& request) {
+    ++result_.system.retries;
+    request.account = {};
+    request.in_prefill = request.in_transfer = request.is_kept = false;
     if (++request.attempt == kMostAttempts) {
       end(request, bench::Outcome::kRejected, "503 retries");
       return;
     }
     plan(request);
+  }
+
+  // The decode pod had no room for the KV in time, so that the prefill pod keeps it no longer: both
+  // legs are made again. Without an end of it pods that wait for each other's room would wait for
+  // good.
+  void end_lease(SequenceId prefill_leg) {
+    const auto found = requests_.find(prefill_leg / kLegs);
+    if (found == requests_.end()) return;
+    Request& request = *found->second;
+    if (prefill_sequence(request) != prefill_leg || !request.is_kept || request.in_transfer) return;
+    let_go(request);
+    const std::uint32_t decode = request.plan.decode->index;
+    if (pods_[decode]->alive()) pods_[decode]->engine().abort(decode_sequence(request));
+    touch(decode);
+    begin_again(request);
   }
 
   // What engines say.
@@ -344,6 +366,8 @@ class Simulation {
     request.in_prefill = false;
     note_prefill(request, event);
     request.prefilled_at = now_;
+    request.is_kept = true;
+    events_.push({now_ + kLease, EventKind::kLease, prefill_sequence(request)});
     request.account.prefill.prefill_done(now_);
     request.account.prefill.finish(now_);
     computed(request, request.plan.prefill->index, event.cached_tokens);
@@ -426,6 +450,7 @@ class Simulation {
 
   // The prefill pod need not keep the blocks any longer.
   void let_go(Request& request) {
+    request.is_kept = false;
     SimPod& pod = *pods_[request.plan.prefill->index];
     if (!pod.alive()) return;
     pod.engine().free_kept(prefill_sequence(request));

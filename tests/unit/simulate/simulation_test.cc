@@ -200,6 +200,20 @@ TEST(SimulationTest, RequestsOfAPodThatDiesAreServedByOthers) {
   }
 }
 
+// A stream holds the decode pod's room for longer than a lease lasts.
+TEST(SimulationTest, AHandOffThatFindsNoRoomEndsWithItsLease) {
+  SimulationOptions options = pods_of(1, 1, 0, "llama3-8b-h100");
+  options.pods[1].profile.engine.blocks = 600;
+  options.pods[1].profile.engine.timing.step_base_s = 0.1;
+  const auto result =
+      run(options, {{{}, ids_of(8000, 0), 500, ""}, {milliseconds(10), ids_of(8000, 1), 5, ""}});
+  EXPECT_TRUE(result.run.records[0].completed());
+  EXPECT_TRUE(result.run.records[1].completed());
+  EXPECT_EQ(result.system.retries, 1);
+  EXPECT_GT(to_seconds(result.run.records[1].first_token), 50.0);
+  EXPECT_EQ(result.run.records[1].stages->retries, 1);
+}
+
 TEST(SimulationTest, WithoutAPodLeftRequestsAreRejectedInTime) {
   SimulationOptions options = pods_of(0, 0, 1, "llama3-8b-h100");
   options.losses = {{"both-0", milliseconds(1), Duration::max()}};
