@@ -2,6 +2,8 @@
 import math
 import statistics
 
+from simulated import SLO_MS
+
 POLICIES = ("predicted", "round_robin", "random", "least_request", "power_of_two", "cache_aware",
             "gaie_default", "dynamo_kv", "lmetric", "mooncake")
 LEARN = ("predicted", "mooncake")  # only these ask what is predicted, so that a prior matters
@@ -39,7 +41,9 @@ def arguments_of(scenario, policy, seed, requests):
     trace, speed, arguments = SCENARIOS[scenario]
     if "--prior" in arguments and policy not in LEARN:
         arguments = arguments[:arguments.index("--prior")]
-    return (trace, speed, (*arguments, "--policy", policy, "--seed", str(seed), "--requests",
+    # The pool's slo, which predicted alone listens to.
+    slo = ("--slo-ttft-ms", str(SLO_MS["ttft"]), "--slo-tpot-ms", str(SLO_MS["tpot"]))
+    return (trace, speed, (*arguments, *slo, "--policy", policy, "--seed", str(seed), "--requests",
                            str(requests), "--jitter", f"{JITTER_S / speed:g}"))
 
 

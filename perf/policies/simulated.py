@@ -8,7 +8,8 @@ import tempfile
 
 import common
 
-GOODPUT = "ttft:2000,tpot:25"
+SLO_MS = {"ttft": 2000, "tpot": 25}
+GOODPUT = ",".join(f"{metric}:{bound}" for metric, bound in SLO_MS.items())
 KEPT = ("mean_ttft_ms", "p90_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "p99_tpot_ms", "completed")
 TRACES = {"conversation": ("mooncake", "mooncake_conversation.jsonl"),
           "code": ("azure", "azure_2023_code.csv")}
