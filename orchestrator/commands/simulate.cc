@@ -32,6 +32,8 @@ struct SimulateFlags {
   double scrape_s = 1;
   double jitter_s = 0;
   double prior = 1;
+  int most_pods = 0;
+  double good_share = 0.95;
   bool no_kv_events = false;
   std::vector<std::string> losses;
   double slo_ttft_ms = 0;
@@ -60,6 +62,10 @@ bool write_file(const std::string& path, const std::string& text) {
   return static_cast<bool>(file);
 }
 
+std::unexpected<Error> bad(std::string message) {
+  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
+}
+
 Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
   simulate::StudyOptions study;
   const std::uint64_t seed =
@@ -72,6 +78,11 @@ Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
   study.workload = std::move(*workload);
   auto profile = simulate::find_engine_profile(flags.profile);
   if (!profile) return std::unexpected(profile.error());
+  study.profile = *profile;
+  if (flags.most_pods > 0) {
+    if (!flags.html.empty()) return bad("--html: --find-ratio has a table and --json, but no page");
+    study.ratio = simulate::RatioOptions{flags.most_pods, flags.good_share};
+  }
   auto pods = simulate::parse_pods(flags.pods, *profile);
   if (!pods) return std::unexpected(pods.error());
   study.system.pods = std::move(*pods);
@@ -159,6 +170,12 @@ void add_simulate_command(CLI::App& app, int& exit_code) {
   option("--jitter", flags->jitter_s,
          "Each arrival is shifted by up to so many seconds, by the seed")
       ->check(CLI::NonNegativeNumber);
+  option("--find-ratio", flags->most_pods,
+         "Instead of --pods: the fewest pods of --profile, up to so many, and their split into "
+         "roles, that keep --goodput")
+      ->check(CLI::Range(0, 1000));
+  option("--good-share", flags->good_share, "--find-ratio: share of good requests wanted")
+      ->check(CLI::Range(0.0, 1.0));
   command->add_flag("--no-kv-events", flags->no_kv_events, "Pods do not tell what they cache")
       ->group(system);
   command

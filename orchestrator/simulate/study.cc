@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -62,11 +63,12 @@ class Study {
       return bad(
           "--concurrency: a simulation has an open loop: give --rate, or a trace with times");
     }
+    if (options_.ratio) return find_pods();
     std::vector<bench::ComparedSide> sides;
     for (const PolicyPair& policy : options_.policies) sides.push_back({policy.name, "", {}});
     for (int round = 0; round < options_.load.repeats; ++round) {
       for (std::size_t side = 0; side < sides.size(); ++side) {
-        auto run = run_once(options_.policies[side], round);
+        auto run = run_once(options_.policies[side], options_.system, round);
         if (!run) return std::unexpected(std::move(run.error()));
         sides[side].runs.push_back(std::move(*run));
       }
@@ -84,7 +86,65 @@ class Study {
   }
 
  private:
-  Result<bench::ComparedRun> run_once(const PolicyPair& policy, int round) {
+  Result<StudyResult> find_pods() {
+    if (options_.goodput.empty()) {
+      return bad(
+          "--find-ratio looks for pods that keep an SLO: give it with --goodput, as in "
+          "--goodput ttft:500,tpot:50");
+    }
+    const PolicyPair& policy = options_.policies.front();
+    bench::Json tried = bench::Json::array();
+    const auto found = find_ratio(*options_.ratio, [&](int prefill, int decode) -> Result<double> {
+      SimulationOptions system = options_.system;
+      system.pods = named_pods(prefill, Role::kPrefill);
+      std::ranges::move(named_pods(decode, Role::kDecode), std::back_inserter(system.pods));
+      const std::string what = fmt::format("{} prefill and {} decode pods", prefill, decode);
+      const auto run = run_once({what, policy.prefill, policy.decode}, std::move(system), 0);
+      if (!run) return std::unexpected(run.error());
+      const bench::Json& summary = run->summary;
+      const auto share = summary.at("baton").at("goodput").at("share").get<double>();
+      tried.push_back({{"prefill", prefill},
+                       {"decode", decode},
+                       {"good_share", share},
+                       {"mean_ttft_ms", summary.at("mean_ttft_ms")},
+                       {"p99_ttft_ms", summary.at("p99_ttft_ms")},
+                       {"mean_tpot_ms", summary.at("mean_tpot_ms")},
+                       {"p99_tpot_ms", summary.at("p99_tpot_ms")},
+                       {"prefill_busy", summary.at("system").at("prefill_busy")},
+                       {"decode_busy", summary.at("system").at("decode_busy")}});
+      workload_ = summary.at("baton").at("workload");
+      slo_ = summary.at("baton").at("goodput").at("slo");
+      return share;
+    });
+    if (!found) return std::unexpected(found.error());
+    bench::Json& json = result_.json;
+    json = {{"kind", "ratio"},
+            {"version", build_info().version},
+            {"workload", workload_},
+            {"policy", policy.name},
+            {"profile", options_.profile.name},
+            {"slo", slo_},
+            {"good_share", options_.ratio->good_share},
+            {"most_pods", options_.ratio->most_pods}};
+    json["best"] = nullptr;
+    if (const auto& best = found->best) {
+      json["best"] = {
+          {"prefill", best->prefill}, {"decode", best->decode}, {"good_share", best->good_share}};
+    }
+    json["tried"] = std::move(tried);
+    return std::move(result_);
+  }
+
+  [[nodiscard]] std::vector<SimulatedPod> named_pods(int count, Role role) const {
+    std::vector<SimulatedPod> pods;
+    for (int i = 0; i < count; ++i) {
+      pods.push_back({fmt::format("{}-{}", name_of(role), i), role, options_.profile});
+    }
+    return pods;
+  }
+
+  Result<bench::ComparedRun> run_once(const PolicyPair& policy, SimulationOptions system,
+                                      int round) {
     bench::LoadOptions load = options_.load;
     load.seed += static_cast<std::uint64_t>(round);
     bench::WorkloadSpec spec = options_.workload;
@@ -94,7 +154,6 @@ class Study {
     auto plan = bench::plan_run(load, **workload);
     if (!plan) return std::unexpected(std::move(plan.error()));
     shift(plan->schedule, options_.jitter, load.seed);
-    SimulationOptions system = options_.system;
     system.prefill_policy = policy.prefill;
     system.decode_policy = policy.decode;
     system.seed = load.seed;
@@ -136,8 +195,42 @@ class Study {
   const StudyOptions& options_;
   const Watcher& watcher_;
   bench::PromptBuilder prompts_;
+  bench::Json workload_;  // of the runs of find_pods()
+  bench::Json slo_;
   StudyResult result_;
 };
+
+std::string render_ratio(const bench::Json& result) {
+  std::string out = fmt::format(
+      "workload   {}\npolicy     {}, pods of {}\nwanted     {:g} % of the offered requests good "
+      "({})\n\n pods  prefill  decode     good  mean TTFT  p99 TTFT  mean TPOT  p99 TPOT  busy "
+      "prefill  decode\n",
+      bench::text_of(result, "workload"), bench::text_of(result, "policy"),
+      bench::text_of(result, "profile"), bench::number_of(result, "good_share") * 100,
+      bench::slo_text(result.at("slo")));
+  std::vector<bench::Json> tried(result.at("tried").begin(), result.at("tried").end());
+  const auto key = [](const bench::Json& one) {
+    const int prefill = one.at("prefill").get<int>();
+    return std::pair(prefill + one.at("decode").get<int>(), prefill);
+  };
+  std::ranges::sort(tried, {}, key);
+  const bench::Json& best = result.at("best");
+  for (const bench::Json& one : tried) {
+    const bool is_best = !best.is_null() && key(best) == key(one);
+    out += fmt::format(
+        "{:>5}{:>9}{:>8}{:>7.1f} %{:>11.0f}{:>10.0f}{:>11.2f}{:>10.2f}{:>12.0f} %{:>6.0f} %{}\n",
+        key(one).first, one.at("prefill").get<int>(), one.at("decode").get<int>(),
+        100 * bench::number_of(one, "good_share"), bench::number_of(one, "mean_ttft_ms"),
+        bench::number_of(one, "p99_ttft_ms"), bench::number_of(one, "mean_tpot_ms"),
+        bench::number_of(one, "p99_tpot_ms"), 100 * bench::number_of(one, "prefill_busy"),
+        100 * bench::number_of(one, "decode_busy"), is_best ? "  <" : "");
+  }
+  if (best.is_null()) {
+    return out + fmt::format("\nnot even {} pods hold it\n", bench::count_of(result, "most_pods"));
+  }
+  return out + fmt::format("\nfewest: {} prefill and {} decode pods\n",
+                           best.at("prefill").get<int>(), best.at("decode").get<int>());
+}
 
 std::string render_system(const bench::Json& run) {
   if (!run.contains("system")) return {};
@@ -293,6 +386,7 @@ bench::Json system_json(const SystemFigures& system) {
 }
 
 std::string render_study(const bench::Json& result, bool color) {
+  if (bench::text_of(result, "kind") == "ratio") return render_ratio(result);
   if (bench::text_of(result, "kind") == "compare") return bench::render_compare(result, color);
   return bench::render_table(result, color) + render_system(result);
 }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "orchestrator/bench/results/summary.h"
 #include "orchestrator/bench/session.h"
 #include "orchestrator/bench/workload/workloads.h"
+#include "orchestrator/simulate/ratio.h"
 #include "orchestrator/simulate/simulation.h"
 
 namespace baton::orchestrator::simulate {
@@ -38,12 +40,17 @@ struct StudyOptions {
   bench::LoadOptions load;
   SimulationOptions system;  // but for the policies
   std::vector<PolicyPair> policies;
+  // Instead of system.pods: the fewest pods of `profile` that keep `goodput`, under the first
+  // policy.
+  std::optional<RatioOptions> ratio;
+  EngineProfile profile;
   Duration jitter{};  // each arrival is shifted by up to so much either way, by the seed
   bench::Slo goodput;
 };
 
 struct StudyResult {
-  bench::Json json;  // a run's, or a comparison's, as `baton bench` writes them
+  bench::Json
+      json;  // a run's or a comparison's, as `baton bench` writes them, or of "kind" "ratio"
   std::vector<bench::RequestRecord> records;
 };
 

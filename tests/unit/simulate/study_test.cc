@@ -158,6 +158,24 @@ TEST(StudyTest, JitterShiftsArrivalsBySeed) {
   EXPECT_EQ(sent(study), shifted);
 }
 
+TEST(StudyTest, FindsTheFewestPods) {
+  StudyOptions study = small_study();
+  study.profile = *find_engine_profile("llama3-8b-h100");
+  study.ratio = RatioOptions{.most_pods = 8, .good_share = 0.95};
+  EXPECT_THAT(run_study(study, {}).error().message, HasSubstr("--goodput"));
+  study.goodput = *bench::parse_slo("ttft:400,tpot:20");
+  const auto result = run_study(study, {});
+  ASSERT_TRUE(result) << result.error().message;
+  const bench::Json& best = result->json.at("best");
+  ASSERT_FALSE(best.is_null());
+  EXPECT_GE(best.at("good_share").get<double>(), 0.95);
+  EXPECT_THAT(render_study(result->json), HasSubstr("fewest: "));
+  study.goodput = *bench::parse_slo("ttft:1");
+  const auto none = run_study(study, {});
+  EXPECT_TRUE(none->json.at("best").is_null());
+  EXPECT_THAT(render_study(none->json), HasSubstr("not even 8 pods hold it"));
+}
+
 TEST(StudyTest, TakesNoClosedLoop) {
   StudyOptions study = small_study();
   study.load.concurrency = 4;
