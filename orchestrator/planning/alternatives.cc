@@ -83,15 +83,14 @@ std::string signed_terms(const std::vector<PlanTerm>& terms) {
 }  // namespace
 
 std::vector<PlanAlternative> alternatives_to(const PlanOption& chosen,
-                                             std::span<const PlanOption> weighed,
-                                             double tie_share) {
+                                             std::span<const PlanOption> weighed) {
   const PlanOption* cheapest = &chosen;
   for (const PlanOption& option : weighed) {
     if (is_split(option) == is_split(chosen) && option.cost_seconds < cheapest->cost_seconds) {
       cheapest = &option;
     }
   }
-  const double most = cheapest->cost_seconds + tie_share * cheapest->ttft_seconds;
+  const double most = cheapest->cost_seconds + tie_margin(cheapest->ttft_seconds);
   std::vector<PlanAlternative> found;
   for (const Differs what : {Differs::kPrefillPod, Differs::kDecodePod, Differs::kKind}) {
     const PlanOption* best = nullptr;

@@ -21,11 +21,6 @@ namespace {
 
 constexpr Duration kToldBeliefTime = std::chrono::seconds(60);
 
-// Costs this close to the cheapest, as a share of its predicted TTFT, are the same for all that the
-// prediction is worth. Of the TTFT, since the tokens after the first cost about the same everywhere
-// and would drown what a held prefix saves.
-constexpr double kTieShare = 0.05;
-
 // What a second of streaming counts beside one of waiting for the first token: as much, or as the
 // SLO has it, which allows `tpot` for each token of an answer where it allows `ttft` for the wait.
 double stream_weight(const PlanRequest& request) {
@@ -156,7 +151,7 @@ class Choice {
     plan.reason = std::move(reason);
     if (request_.explain) {
       plan.chosen = priced(option);
-      plan.alternatives = alternatives_to(plan.chosen, weighed_, kTieShare);
+      plan.alternatives = alternatives_to(plan.chosen, weighed_);
       for (PlanAlternative& other : plan.alternatives) {
         if (other.differs == PlanAlternative::Differs::kKind) other.ruled_out_by = other_kind_not_;
       }
@@ -335,12 +330,22 @@ struct Drawn {
   std::size_t tied = 0;
 };
 
-// The cheapest; of those as cheap, one with the least in flight; of those again, by the seed.
+// The candidate that computes the prompt.
+const PlanCandidate& computes(const Option& option) {
+  return option.prefill == nullptr ? *option.decode : *option.prefill;
+}
+
+// The cheapest; of those as cheap, one that has the least to compute, since that is time of others;
+// of those again, one with the least in flight; of those again, by the seed.
 Drawn draw(std::vector<Option> options, std::uint64_t tie_seed) {
   const Option& best = cheapest(options);
-  const double most = best.cost_seconds + kTieShare * best.ttft_seconds;
+  const double most = best.cost_seconds + tie_margin(best.ttft_seconds);
   std::erase_if(options, [most](const Option& o) { return o.cost_seconds > most; });
   const std::size_t tied = options.size();
+  const Tokens held = computes(*std::ranges::max_element(options, {}, [](const Option& o) {
+                        return computes(o).cached;
+                      })).cached;
+  std::erase_if(options, [held](const Option& o) { return computes(o).cached < held; });
   const int least = std::ranges::min_element(options, {}, &Option::in_flight)->in_flight;
   std::erase_if(options, [least](const Option& o) { return o.in_flight > least; });
   // Fibonacci hashing, so that seeds that count up are spread too.
@@ -350,7 +355,7 @@ Drawn draw(std::vector<Option> options, std::uint64_t tie_seed) {
 
 std::string why_this(std::size_t tied, std::size_t all, std::string_view what) {
   if (tied == 1) return fmt::format("least predicted cost of {} {}", all, what);
-  return fmt::format("least in flight of {} {} within 5 %, of {}", tied, what, all);
+  return fmt::format("most held, then least in flight of {} {} as cheap, of {}", tied, what, all);
 }
 
 }  // namespace

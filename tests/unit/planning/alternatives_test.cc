@@ -38,7 +38,7 @@ class AlternativesTest : public testing::Test {
   }
   std::vector<PlanAlternative> beside(const PlanOption& chosen,
                                       const std::vector<PlanOption>& weighed) {
-    return alternatives_to(chosen, weighed, 0.05);
+    return alternatives_to(chosen, weighed);
   }
 
   std::shared_ptr<const PodEntry> p0_ = pod("p0", 0);
