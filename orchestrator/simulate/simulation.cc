@@ -9,11 +9,9 @@
 #include <unordered_map>
 #include <utility>
 
-#include "core/picking/output_estimate.h"
-#include "core/picking/stream_pace.h"
-#include "orchestrator/planning/planner.h"
 #include "orchestrator/simulate/links.h"
 #include "orchestrator/simulate/sim_pod.h"
+#include "orchestrator/simulate/sim_request.h"
 
 namespace baton::orchestrator::simulate {
 namespace {
@@ -25,53 +23,6 @@ using engine_model::SequenceId;
 constexpr Duration kEmptyWait = std::chrono::seconds(30);
 constexpr Duration kLease = std::chrono::seconds(30);  // lease_seconds of a pool by default
 constexpr int kMostAttempts = 4;
-constexpr Bytes kPrefixIndex{256LL << 20};
-
-LatencyPrior prior_of(double factor) {
-  LatencyPrior prior;
-  prior.prefill_seconds *= factor;
-  prior.prefill_seconds_per_token *= factor;
-  prior.prefill_seconds_per_pair *= factor;
-  prior.step_seconds *= factor;
-  prior.step_seconds_per_sequence *= factor;
-  prior.step_seconds_per_kv_token *= factor;
-  prior.transfer_seconds *= factor;
-  prior.transfer_bytes_per_second /= factor;
-  return prior;
-}
-
-// One router: what a server has of its own.
-struct Replica {
-  explicit Replica(const LatencyPrior& prior) : model(prior), planner(loads, prefixes, model) {}
-  LoadTable loads;
-  PrefixIndex prefixes{kPrefixIndex};
-  LatencyModel model;
-  Planner planner;
-  OutputEstimate outputs;
-};
-
-struct Request {
-  std::size_t index = 0;
-  Replica* replica = nullptr;
-  PlanRequest wanted;
-  Plan plan;
-  PlanAccount account;
-  std::vector<TokenId> ids;
-  int max_tokens = 0;
-  int attempt = 0;
-  bool in_prefill = false;
-  bool in_transfer = false;
-  bool is_kept = false;  // the prompt's KV, by the prefill pod
-  TimePoint came_at;
-  TimePoint sent_at;  // of the leg that computes the prompt
-  TimePoint prefilled_at;
-  TimePoint fetch_began_at;
-  TimePoint landed_at;
-  Bytes fetched{0};
-  StreamMark stream_began;
-  TimePoint last_token_at;
-  RequestRecord record;
-};
 
 enum class EventKind : std::uint8_t { kPod, kArrivedKv, kLease, kLoss, kStart, kScrape, kArrival };
 

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "core/picking/output_estimate.h"
+#include "core/picking/stream_pace.h"
+#include "orchestrator/bench/generator/request_record.h"
+#include "orchestrator/planning/planner.h"
+
+namespace baton::orchestrator::simulate {
+
+// What is assumed of pods at first, wrong by a factor: above 1 they are taken to be slower.
+[[nodiscard]] inline LatencyPrior prior_of(double factor) {
+  LatencyPrior prior;
+  prior.prefill_seconds *= factor;
+  prior.prefill_seconds_per_token *= factor;
+  prior.prefill_seconds_per_pair *= factor;
+  prior.step_seconds *= factor;
+  prior.step_seconds_per_sequence *= factor;
+  prior.step_seconds_per_kv_token *= factor;
+  prior.transfer_seconds *= factor;
+  prior.transfer_bytes_per_second /= factor;
+  return prior;
+}
+
+// One router: what a server has of its own.
+struct Replica {
+  explicit Replica(const LatencyPrior& prior) : model(prior), planner(loads, prefixes, model) {}
+  LoadTable loads;
+  PrefixIndex prefixes{Bytes(256LL << 20)};  // as a server has by default
+  LatencyModel model;
+  Planner planner;
+  OutputEstimate outputs;
+};
+
+// One request that is being served. Owned by the simulation.
+struct Request {
+  std::size_t index = 0;
+  Replica* replica = nullptr;
+  PlanRequest wanted;
+  Plan plan;
+  PlanAccount account;
+  std::vector<TokenId> ids;
+  int max_tokens = 0;
+  int attempt = 0;
+  bool in_prefill = false;
+  bool in_transfer = false;
+  bool is_kept = false;  // the prompt's KV, by the prefill pod
+  TimePoint came_at;
+  TimePoint sent_at;  // of the leg that computes the prompt
+  TimePoint prefilled_at;
+  TimePoint fetch_began_at;
+  TimePoint landed_at;
+  Bytes fetched{0};
+  StreamMark stream_began;
+  TimePoint last_token_at;
+  bench::RequestRecord record;
+};
+
+}  // namespace baton::orchestrator::simulate
