@@ -18,6 +18,9 @@ Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
   const double step = model.step_seconds(entry.index, running + 1, kv + prompt);
   const double weight = request.stream_weight;
 
+  // Prompts that are computed beside the stream hold it up.
+  const double share = std::min(load.prefills.share(now), kMostPrefillShare);
+
   Score score;
   score.add("admit", queue_seconds(entry.index, load, model, now));
   if (request.whole) {
@@ -28,9 +31,9 @@ Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
     score.add("transfer", model.transfer_seconds(LatencyModel::kAnyPod, entry.index, bytes) +
                               model.handoff_seconds());
   }
+  score.add("room", room_seconds(entry.state, load, request.prompt + request.expected_output,
+                                 step / (1 - share) * output));
   score.add("step", step);
-  // Prompts that are computed beside the stream hold it up.
-  const double share = std::min(load.prefills.share(now), kMostPrefillShare);
   score.add("tokens", weight * kPaceWeight * step / (1 - share) * (output - 1));
   score.add("lora", model.lora_seconds(lora_residency(entry.state, request.lora)));
   return score;

@@ -68,6 +68,16 @@ double queue_seconds(std::uint32_t pod, const PodLoad& load, const LatencyModel&
   return all - std::min(passed, all / waiting.prompts);
 }
 
+double room_seconds(const PodState& state, const PodLoad& load, Tokens more,
+                    double stream_seconds) {
+  if (state.kv_capacity.count() <= 0) return 0.0;
+  const auto held = static_cast<double>(load.reserved_kv_tokens.load(std::memory_order_relaxed));
+  const double missing =
+      held + static_cast<double>(more.count()) - static_cast<double>(state.kv_capacity.count());
+  if (missing <= 0 || held <= 0) return 0.0;
+  return std::min(missing / held, 1.0) * stream_seconds;
+}
+
 double harm_seconds(std::uint32_t pod, const PodLoad& load, Tokens cached, Tokens uncached,
                     const LatencyModel& model) {
   const int running = load.running_decodes.load(std::memory_order_relaxed);

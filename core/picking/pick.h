@@ -70,7 +70,7 @@ struct Score {
     const char* name = "";
     double seconds = 0.0;
   };
-  std::array<Term, 6> terms;
+  std::array<Term, 7> terms;
   std::size_t count = 0;
   double cost_seconds = 0.0;
 
@@ -95,6 +95,10 @@ inline constexpr double kPaceWeight = 0.2;
 // Seconds until the pod has computed the prompts that are in flight to it.
 [[nodiscard]] double queue_seconds(std::uint32_t pod, const PodLoad& load,
                                    const LatencyModel& model, TimePoint now);
+// Seconds until the pod has room for so much more KV: its streams end one after another and give
+// theirs back, each after `stream_seconds`. 0 where its capacity is unknown.
+[[nodiscard]] double room_seconds(const PodState& state, const PodLoad& load, Tokens more,
+                                  double stream_seconds);
 // What computing a prompt does to the streams of the pod: each waits for so long, once.
 [[nodiscard]] double harm_seconds(std::uint32_t pod, const PodLoad& load, Tokens cached,
                                   Tokens uncached, const LatencyModel& model);

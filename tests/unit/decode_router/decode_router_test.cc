@@ -35,6 +35,22 @@ TEST_F(DecodeRouterTest, PrefersTheLeastRunning) {
   EXPECT_THAT(names_of(pick()), ElementsAre("none", "one", "two"));
 }
 
+TEST_F(DecodeRouterTest, WaitsForRoomWhereTheKvIsTaken) {
+  const PodEntry& full = pool_.add("full", Role::kDecode);
+  const PodEntry& roomy = pool_.add("roomy", Role::kDecode);
+  pool_.state_of("full").kv_capacity = Tokens(10'000);
+  const auto a = LoadTicket::for_decode(pool_.load(full), Tokens(9'500));
+  const auto b = LoadTicket::for_decode(pool_.load(roomy), Tokens(20'000));
+  const auto candidates = pick();
+  EXPECT_THAT(names_of(candidates), ElementsAre("roomy", "full"));
+  EXPECT_EQ(term_of(candidates[0], "room"), 0.0);  // nobody knows how much it has
+  // 1,124 tokens are wanted where 500 are free: some of its one stream's time.
+  const double stream = 100 * term_of(candidates[1], "step");
+  EXPECT_NEAR(term_of(candidates[1], "room"), stream * 624 / 9500, 1e-9);
+  pool_.state_of("full").kv_capacity = Tokens(100'000);
+  EXPECT_EQ(term_of(pick()[0], "room"), 0.0);
+}
+
 TEST_F(DecodeRouterTest, StreamsAreSlowerWhereManyPromptsAreComputed) {
   const PodEntry& mixed = pool_.add("mixed", Role::kBoth);
   pool_.add("quiet", Role::kBoth);
