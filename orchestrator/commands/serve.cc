@@ -79,10 +79,21 @@ class Serving {
     wait_for_reload_signal();
     control_.run();
     router_.reset();
+    ignore_more_stop_signals();
     return 0;
   }
 
  private:
+  // The router is drained and its threads are gone: a signal that comes while the process ends must
+  // not make a failure of it. Blocked rather than ignored, as the signal set resets its handlers.
+  static void ignore_more_stop_signals() {
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    (void)::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  }
+
   void wait_for_stop_signal() {
     stop_signals_.async_wait([this](boost::system::error_code cancelled, int) {
       if (cancelled) return;
