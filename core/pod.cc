@@ -1,6 +1,14 @@
 #include "core/pod.h"
 
+#include <limits>
+
 namespace baton {
+
+Bytes EngineFacts::kv_bytes(Tokens tokens) const {
+  std::int64_t bytes = 0;
+  const bool too_many = __builtin_mul_overflow(bytes_per_token.count(), tokens.count(), &bytes);
+  return too_many ? Bytes(std::numeric_limits<std::int64_t>::max()) : Bytes(bytes);
+}
 
 std::string_view name_of(Role role) {
   switch (role) {

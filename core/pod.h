@@ -37,6 +37,9 @@ struct EngineFacts {
   std::vector<std::string> rank_engine_ids{};
   std::vector<std::string> served{};  // model names and adapters it answers to; empty: unknown
   bool operator==(const EngineFacts&) const = default;
+
+  // Of so many tokens; no more than a number holds, whatever the engine tells.
+  [[nodiscard]] Bytes kv_bytes(Tokens tokens) const;
 };
 
 // One running model server: identity and address. Immutable once in a snapshot.

@@ -27,7 +27,7 @@ Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
     score.add("prefill", model.prefill_seconds(entry.index, cached, missing));
     score.add("harm", weight * harm_seconds(entry.index, load, cached, missing, model));
   } else {
-    const Bytes bytes(entry.pod.facts.bytes_per_token.count() * missing.count());
+    const Bytes bytes = entry.pod.facts.kv_bytes(missing);
     score.add("transfer", model.transfer_seconds(LatencyModel::kAnyPod, entry.index, bytes) +
                               model.handoff_seconds());
   }

@@ -1,11 +1,8 @@
 #pragma once
 
 #include <atomic>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <string>
-#include <string_view>
+
+#include "core/picking/per_pool.h"
 
 namespace baton {
 
@@ -16,22 +13,6 @@ struct LearnedSizes {
   std::atomic<double> output_tokens{0};    // of an answer
 };
 
-// Those of each pool of the process. Owned by the router beside its other shared tables; any
-// thread. A place once given out stays where it is, and outlives a reload of its pool.
-class LearnedSizesOfPools {
- public:
-  [[nodiscard]] LearnedSizes& of(std::string_view pool) {
-    const std::scoped_lock lock(mutex_);
-    auto found = pools_.find(pool);
-    if (found == pools_.end()) {
-      found = pools_.emplace(std::string(pool), std::make_unique<LearnedSizes>()).first;
-    }
-    return *found->second;
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<std::string, std::unique_ptr<LearnedSizes>, std::less<>> pools_;
-};
+using LearnedSizesOfPools = PerPool<LearnedSizes>;
 
 }  // namespace baton

@@ -62,10 +62,7 @@ double queue_seconds(std::uint32_t pod, const PodLoad& load, const LatencyModel&
   const double all = model.prefill_seconds(pod, waiting);
   // Of the prompt that is being computed some is done; how long it is nobody knows, so that no more
   // than a usual one is taken off.
-  const TimePoint since =
-      std::max(load.busy_since.load(std::memory_order_relaxed), load.prefills.last_done());
-  const double passed = since == TimePoint{} ? 0.0 : std::max(0.0, to_seconds(now - since));
-  return all - std::min(passed, all / waiting.prompts);
+  return all - std::min(load.computing_seconds(now).value_or(0.0), all / waiting.prompts);
 }
 
 double room_seconds(const PodState& state, const PodLoad& load, Tokens more,

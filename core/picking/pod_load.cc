@@ -31,6 +31,14 @@ PromptWork PromptWork::waiting_at(const PodLoad& load) {
           as_double(load.uncached_prefill_tokens), as_double(load.waiting_pairs)};
 }
 
+std::optional<double> PodLoad::computing_seconds(TimePoint now) const {
+  if (waiting_prompts.load(std::memory_order_relaxed) == 0) return std::nullopt;
+  const TimePoint since =
+      std::max(busy_since.load(std::memory_order_relaxed), prefills.last_done());
+  if (since == TimePoint{}) return std::nullopt;
+  return std::max(0.0, to_seconds(now - since));
+}
+
 LoadTable::~LoadTable() {
   for (auto& chunk : chunks_) delete chunk.load();
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "core/picking/busy_time.h"
 #include "core/picking/prefill_watch.h"
@@ -29,6 +30,10 @@ struct PodLoad {
   std::atomic<TimePoint> busy_since{};              // when the oldest prompt found it idle
   PrefillWatch prefills;                            // done here
   BusyTime prompt_time;                             // in which prompts waited or were computed
+
+  // For how long the oldest prompt in flight here has been computed; none: nothing is, or nobody
+  // can tell.
+  [[nodiscard]] std::optional<double> computing_seconds(TimePoint now) const;
 };
 
 // The PodLoad of every pod of the process, by PodEntry::index, which therefore has to be unique

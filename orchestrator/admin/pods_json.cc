@@ -60,18 +60,12 @@ Json observed_json(const PodState& state, TimePoint now) {
           {"max_loras", state.max_loras}};
 }
 
-// Since when the pod computes the oldest prompt in flight there; nothing is computed: null.
-Json computing_seconds(const PodLoad& load, TimePoint now) {
-  if (load.waiting_prompts.load() == 0) return nullptr;
-  const TimePoint since = std::max(load.busy_since.load(), load.prefills.last_done());
-  return since == TimePoint{} ? Json() : Json(std::max(0.0, to_seconds(now - since)));
-}
-
 Json load_json(const PodLoad& load, TimePoint now) {
+  const std::optional<double> computing = load.computing_seconds(now);
   return {{"in_flight", load.in_flight.load()},
           {"waiting_prompts", load.waiting_prompts.load()},
           {"waiting_pairs", load.waiting_pairs.load()},
-          {"computing_seconds", computing_seconds(load, now)},
+          {"computing_seconds", computing ? Json(*computing) : Json()},
           {"prefill_share", load.prefills.share(now)},
           {"uncached_prefill_tokens", load.uncached_prefill_tokens.load()},
           {"running_decodes", load.running_decodes.load()},

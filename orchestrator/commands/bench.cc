@@ -108,15 +108,6 @@ class Watch {
   std::optional<bench::LiveView> view_;
 };
 
-bool write_file(const std::string& path, const std::string& text) {
-  if (path == "-") return std::fputs(text.c_str(), stdout) >= 0;
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) complain(path + ": cannot be written", kFailed);
-  return static_cast<bool>(file);
-}
-
 std::string rendered(const bench::Json& result, bool color) {
   const std::string kind = result.value("kind", std::string());
   if (kind == "sweep") return bench::render_sweep(result, color);
@@ -131,9 +122,11 @@ int write_results(const BenchOptions& options, const bench::Session& session,
     std::fputs(rendered(result, color).c_str(), stdout);
   }
   bool written = true;
-  if (!options.json.empty()) written &= write_file(options.json, result.dump(1) + "\n");
-  if (!options.csv.empty()) written &= write_file(options.csv, records_csv(session.records()));
-  if (!options.html.empty()) written &= write_file(options.html, bench::html_report(result));
+  if (!options.json.empty()) written &= write_result("bench", options.json, result.dump(1) + "\n");
+  if (!options.csv.empty())
+    written &= write_result("bench", options.csv, records_csv(session.records()));
+  if (!options.html.empty())
+    written &= write_result("bench", options.html, bench::html_report(result));
   return written ? 0 : kFailed;
 }
 
@@ -208,7 +201,7 @@ int run_session(const BenchOptions& options) {
   const auto result = session.run();
   if (!result) {
     if (!options.csv.empty() && !session.records().empty()) {
-      write_file(options.csv, records_csv(session.records()));
+      (void)write_result("bench", options.csv, records_csv(session.records()));
     }
     return complain(result.error().message,
                     result.error().code == ErrorCode::kInvalidArgument ? kBadUsage : kFailed);

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace baton::orchestrator {
@@ -20,6 +21,11 @@ void add_bench_command(CLI::App& app, int& exit_code);
 void add_kv_perf_command(CLI::App& app, int& exit_code);
 void add_simulate_command(CLI::App& app, int& exit_code);
 void add_explain_command(CLI::App& app, int& exit_code);
+
+// Writes a result of `baton COMMAND` to a file, or to stdout where `path` is "-". False, and stderr
+// says so, where that failed.
+[[nodiscard]] bool write_result(std::string_view command, const std::string& path,
+                                const std::string& text);
 
 // What --transport of `pod` and `up` may be: auto, or one that is demanded.
 [[nodiscard]] std::vector<std::string> transport_choices();

@@ -7,7 +7,6 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -161,15 +160,6 @@ class ProgressLine {
   int columns_;
 };
 
-bool write_file(const std::string& path, const std::string& text) {
-  if (path == "-") return std::fputs(text.c_str(), stdout) >= 0;
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) complain(path + ": cannot be written", kFailed);
-  return static_cast<bool>(file);
-}
-
 // A transport that the two sides cannot use together is no failure unless it was asked for.
 int verdict(const std::vector<kv_perf::Row>& rows, bool demanded) {
   const auto failed = [demanded](const kv_perf::Row& row) {
@@ -215,11 +205,12 @@ int run_measurement(const KvPerfFlags& flags) {
   if (flags.json != "-" && flags.plot != "-") std::fputs(kv_perf::table(*rows).c_str(), stdout);
   bool written = true;
   if (!flags.json.empty())
-    written &= write_file(flags.json, kv_perf::json(*rows, plan.server, local));
+    written &= write_result("kv-perf", flags.json, kv_perf::json(*rows, plan.server, local));
   if (!flags.plot.empty()) {
     const std::string where =
         local ? "two processes of this host" : "this host and " + flags.server;
-    written &= write_file(flags.plot, kv_perf::picture(*rows, "KV hand-offs between " + where));
+    written &= write_result("kv-perf", flags.plot,
+                            kv_perf::picture(*rows, "KV hand-offs between " + where));
   }
   return written ? verdict(*rows, !flags.transports.empty()) : kFailed;
 }

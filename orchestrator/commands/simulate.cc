@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <random>
@@ -51,15 +50,6 @@ int complain(const std::string& message, int code) {
 }
 int complain(const Error& error) {
   return complain(error.message, error.code == ErrorCode::kInvalidArgument ? kBadInput : kFailed);
-}
-
-bool write_file(const std::string& path, const std::string& text) {
-  if (path == "-") return std::fputs(text.c_str(), stdout) >= 0;
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) complain(path + ": cannot be written", kFailed);
-  return static_cast<bool>(file);
 }
 
 std::unexpected<Error> bad(std::string message) {
@@ -133,9 +123,12 @@ int run_simulate(const SimulateFlags& flags) {
     std::fputs(simulate::render_study(result->json, color).c_str(), stdout);
   }
   bool written = true;
-  if (!flags.json.empty()) written &= write_file(flags.json, result->json.dump(1) + "\n");
-  if (!flags.csv.empty()) written &= write_file(flags.csv, bench::records_csv(result->records));
-  if (!flags.html.empty()) written &= write_file(flags.html, bench::html_report(result->json));
+  if (!flags.json.empty())
+    written &= write_result("simulate", flags.json, result->json.dump(1) + "\n");
+  if (!flags.csv.empty())
+    written &= write_result("simulate", flags.csv, bench::records_csv(result->records));
+  if (!flags.html.empty())
+    written &= write_result("simulate", flags.html, bench::html_report(result->json));
   return written ? 0 : kFailed;
 }
 

@@ -233,7 +233,7 @@ class Choice {
   // Prefill hides as much of the transfer as it takes itself; the decode router could not know.
   [[nodiscard]] Option pair_of(const PlanCandidate& prefill, const PlanCandidate& decode) const {
     const Tokens missing = request_.prompt - decode.cached;
-    const Bytes bytes(decode.pod->pod.facts.bytes_per_token.count() * missing.count());
+    const Bytes bytes = decode.pod->pod.facts.kv_bytes(missing);
     const LatencyModel& model = picking_.model;
     const double moving = model.transfer_seconds(prefill.pod->index, decode.pod->index, bytes);
     const double computing = term(prefill, "queue") + term(prefill, "prefill");

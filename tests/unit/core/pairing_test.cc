@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace baton {
 namespace {
 
@@ -42,6 +44,14 @@ TEST(WhyUnpairable, WhatTheEnginesLevelOutKeepsNobodyApart) {
   other.epoch = 9;
   other.max_context = Tokens(8192);
   EXPECT_EQ(why_unpairable(whole(), other), "");
+}
+
+TEST(EngineFacts, CountsNoMoreKvThanANumberHolds) {
+  EngineFacts facts;
+  facts.bytes_per_token = Bytes(131072);
+  EXPECT_EQ(facts.kv_bytes(Tokens(100)), Bytes(13'107'200));
+  const auto most = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(facts.kv_bytes(Tokens(most / 4)), Bytes(most));
 }
 
 }  // namespace

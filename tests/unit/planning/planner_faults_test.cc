@@ -151,7 +151,8 @@ TEST_F(PlannerFaultsTest, ABelievedLengthMayBeWrong) {
   request.prompt = Tokens(10);  // an estimate far below what the chain stands for
   const Plan plan = sane_plan(request);
   EXPECT_LE(plan.decode_cached, Tokens(9));
-  request.prompt = Tokens(1'000'000'000);  // and far above what any request holds
+  // Far above what any request holds: its KV in bytes is more than a number.
+  request.prompt = Tokens(std::numeric_limits<std::int64_t>::max() / 4);
   (void)sane_plan(request);
 }
 
