@@ -64,7 +64,7 @@ Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
   if (!load) return std::unexpected(load.error());
   auto workload = workload_of(flags.bench);
   if (!workload) return std::unexpected(workload.error());
-  study.load = std::move(*load);
+  study.load = *load;
   study.workload = std::move(*workload);
   auto profile = simulate::find_engine_profile(flags.profile);
   if (!profile) return std::unexpected(profile.error());
