@@ -1,8 +1,11 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/pod.h"
@@ -10,18 +13,56 @@
 
 namespace baton {
 
-// One term of a candidate's predicted cost, for `explain`.
+// One term of a predicted cost, for `explain`. Its name is a literal.
 struct PlanTerm {
-  std::string name;  // "queue", "prefill", "transfer", "step", "lora"
+  std::string_view name;
   double seconds = 0.0;
+};
+
+// What the predicted cost of a pod is made of, in the order in which it is told.
+enum class CostTerm : std::uint8_t {
+  kQueue,
+  kAdmit,
+  kPrefill,
+  kHarm,
+  kTransfer,
+  kRoom,
+  kStep,
+  kTokens,
+  kLora,
+};
+inline constexpr std::size_t kCostTerms = 9;
+[[nodiscard]] std::string_view name_of(CostTerm term);
+
+// A cost as the sum of its terms, without memory of its own: a thousand pods are scored for one
+// request.
+class Score {
+ public:
+  void add(CostTerm term, double seconds) {
+    const auto at = static_cast<std::size_t>(term);
+    seconds_[at] = seconds;
+    has_ |= 1U << at;
+    sum_ += seconds;
+  }
+  [[nodiscard]] double seconds() const { return sum_; }
+  // 0: it has no such term.
+  [[nodiscard]] double operator[](CostTerm term) const {
+    return seconds_[static_cast<std::size_t>(term)];
+  }
+  [[nodiscard]] bool empty() const { return has_ == 0; }  // not scored
+  [[nodiscard]] std::vector<PlanTerm> terms() const;
+
+ private:
+  std::array<double, kCostTerms> seconds_{};
+  double sum_ = 0.0;
+  unsigned has_ = 0;
 };
 
 struct PlanCandidate {
   std::shared_ptr<const PodEntry> pod;
-  double cost_seconds = 0.0;
-  Tokens cached{0};  // prompt tokens that the pod is believed to hold
-  std::vector<PlanTerm> terms;
-  std::string rejected_because;  // empty: in the shortlist
+  Tokens cached{0};                   // prompt tokens that the pod is believed to hold
+  Score score;                        // empty: it was not scored
+  std::string_view rejected_because;  // a literal; empty: in the shortlist
 };
 
 enum class PlanKind : std::uint8_t { kSplit, kDecodeOnly };

@@ -1,53 +1,110 @@
 #include "decode_router/decode_router.h"
 
 #include <algorithm>
+#include <string_view>
+
+#include "core/picking/cost_terms.h"
 
 namespace baton::decode {
 namespace {
 
 constexpr double kMostPrefillShare = 0.9;
 
-Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
-                const PickRequest& request, const LatencyModel& model, TimePoint now) {
+// What a pod costs whoever computes the prompt.
+struct DecodeCost {
+  LatencyModel::Factors factors;
+  double admit;
+  double room;
+  double step;
+  double tokens;
+  double lora;
+};
+
+DecodeCost cost_of(const PodSeen& pod, const PickRequest& request, const LatencyModel& model,
+                   TimePoint now) {
+  const PodEntry& entry = **pod.entry;
+  const PodLoad& load = *pod.load;
+  const LatencyModel::Factors factors = model.factors(entry.index);
   const int running = load.running_decodes.load(std::memory_order_relaxed);
   const auto kv = static_cast<double>(load.reserved_kv_tokens.load(std::memory_order_relaxed));
   const auto prompt = static_cast<double>(request.prompt.count());
   const auto output =
       static_cast<double>(std::max<std::int64_t>(request.expected_output.count(), 1));
-  const Tokens missing = request.prompt - cached;
-  const double step = model.step_seconds(entry.index, running + 1, kv + prompt);
-  const double weight = request.stream_weight;
-
+  const double step =
+      model.step_seconds(LatencyModel::kAnyPod, running + 1, kv + prompt) * factors.step;
   // Prompts that are computed beside the stream hold it up.
-  const double share = std::min(load.prefills.share(now), kMostPrefillShare);
+  const double pace = step / (1 - std::min(load.prefills.share(now), kMostPrefillShare));
+  return {.factors = factors,
+          .admit = queue_seconds(load, model, factors.prefill, now),
+          .room = room_seconds(entry.state, load, request.prompt + request.expected_output,
+                               pace * output),
+          .step = step,
+          .tokens = request.stream_weight * kPaceWeight * pace * (output - 1),
+          .lora = lora_seconds(entry.state, request.lora, model)};
+}
 
-  Score score;
-  score.add("admit", queue_seconds(entry.index, load, model, now));
-  if (request.whole) {
-    score.add("prefill", model.prefill_seconds(entry.index, cached, missing));
-    score.add("harm", weight * harm_seconds(entry.index, load, cached, missing, model));
-  } else {
-    const Bytes bytes = entry.pod.facts.kv_bytes(missing);
-    score.add("transfer", model.transfer_seconds(LatencyModel::kAnyPod, entry.index, bytes) +
-                              model.handoff_seconds());
-  }
-  score.add("room", room_seconds(entry.state, load, request.prompt + request.expected_output,
-                                 step / (1 - share) * output));
-  score.add("step", step);
-  score.add("tokens", weight * kPaceWeight * step / (1 - share) * (output - 1));
-  score.add("lora", model.lora_seconds(lora_residency(entry.state, request.lora)));
-  return score;
+template <class Sum>
+void add_decode(Sum& sum, const DecodeCost& cost) {
+  sum.add(CostTerm::kRoom, cost.room);
+  sum.add(CostTerm::kStep, cost.step);
+  sum.add(CostTerm::kTokens, cost.tokens);
+  sum.add(CostTerm::kLora, cost.lora);
+}
+
+template <class Sum>
+Sum after_prefill(const DecodeCost& cost, const PodSeen& pod, const PickRequest& request,
+                  const LatencyModel& model, Sum sum) {
+  const PodEntry& entry = **pod.entry;
+  const Bytes bytes = entry.pod.facts.kv_bytes(request.prompt - pod.cached);
+  sum.add(CostTerm::kAdmit, cost.admit);
+  sum.add(CostTerm::kTransfer, model.transfer_seconds(LatencyModel::kAnyPod, entry.index, bytes) +
+                                   model.handoff_seconds());
+  add_decode(sum, cost);
+  return sum;
+}
+
+template <class Sum>
+Sum as_only_pod(const DecodeCost& cost, const PodSeen& pod, const PickRequest& request,
+                PromptTimes& times, Sum sum) {
+  const double factor = cost.factors.prefill;
+  const int streams = pod.load->running_decodes.load(std::memory_order_relaxed);
+  sum.add(CostTerm::kAdmit, cost.admit);
+  sum.add(CostTerm::kPrefill, times.prefill(pod.cached) * factor);
+  sum.add(CostTerm::kHarm, request.stream_weight * times.stop(pod.cached) * factor * streams);
+  add_decode(sum, cost);
+  return sum;
 }
 
 }  // namespace
 
-std::vector<PlanCandidate> shortlist(const PickRequest& request, const Snapshot& snapshot,
-                                     const Picking& picking, TimePoint now) {
-  const auto does_both = [](Role role) { return role == Role::kBoth; };
-  const bool both = request.whole && request.decode_needs_handoff;
-  const PickStage stage = request.whole ? PickStage::kWhole : PickStage::kDecode;
-  return shortlist_by({stage, both ? +does_both : can_decode, score_pod}, request, snapshot,
-                      picking, now);
+Shortlists shortlists(Wanted wanted, const PickRequest& request, const Snapshot& snapshot,
+                      const Picking& picking, TimePoint now) {
+  const bool pairs_wanted = wanted != Wanted::kSingles;
+  const bool singles_wanted = wanted != Wanted::kPairs;
+  PromptTimes times(request.prompt, picking.model);
+  Shortlist pairs(PickStage::kDecode, request);
+  Shortlist singles(PickStage::kWhole, request);
+  const auto can_be_single = [&](const PodSeen& pod) {
+    return singles_wanted &&
+           (!request.decode_needs_handoff || (*pod.entry)->pod.role == Role::kBoth);
+  };
+  for_each_pod(
+      request, snapshot, picking, can_decode,
+      [&](const PodSeen& pod) {
+        const DecodeCost cost = cost_of(pod, request, picking.model, now);
+        if (pairs_wanted) {
+          pairs.offer(
+              pod, [&](auto sum) { return after_prefill(cost, pod, request, picking.model, sum); });
+        }
+        if (can_be_single(pod)) {
+          singles.offer(pod, [&](auto sum) { return as_only_pod(cost, pod, request, times, sum); });
+        }
+      },
+      [&](const PodSeen& pod, std::string_view reason) {
+        if (pairs_wanted) pairs.reject(pod, reason);
+        if (can_be_single(pod)) singles.reject(pod, reason);
+      });
+  return {pairs.take(), singles.take()};
 }
 
 }  // namespace baton::decode

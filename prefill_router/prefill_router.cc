@@ -1,26 +1,39 @@
 #include "prefill_router/prefill_router.h"
 
+#include <string_view>
+
+#include "core/picking/cost_terms.h"
+
 namespace baton::prefill {
 namespace {
 
-Score score_pod(const PodEntry& entry, const PodLoad& load, Tokens cached,
-                const PickRequest& request, const LatencyModel& model, TimePoint now) {
-  const Tokens missing = request.prompt - cached;
-  Score score;
-  score.add("queue", queue_seconds(entry.index, load, model, now));
-  score.add("prefill", model.prefill_seconds(entry.index, cached, missing));
-  score.add("harm",
-            request.stream_weight * harm_seconds(entry.index, load, cached, missing, model));
-  score.add("lora", model.lora_seconds(lora_residency(entry.state, request.lora)));
-  return score;
+template <class Sum>
+Sum cost_of(const PodSeen& pod, const PickRequest& request, const LatencyModel& model,
+            PromptTimes& times, TimePoint now, Sum cost) {
+  const PodEntry& entry = **pod.entry;
+  const double factor = model.factors(entry.index).prefill;
+  const int streams = pod.load->running_decodes.load(std::memory_order_relaxed);
+  cost.add(CostTerm::kQueue, queue_seconds(*pod.load, model, factor, now));
+  cost.add(CostTerm::kPrefill, times.prefill(pod.cached) * factor);
+  cost.add(CostTerm::kHarm, request.stream_weight * times.stop(pod.cached) * factor * streams);
+  cost.add(CostTerm::kLora, lora_seconds(entry.state, request.lora, model));
+  return cost;
 }
 
 }  // namespace
 
-std::vector<PlanCandidate> shortlist(const PickRequest& request, const Snapshot& snapshot,
-                                     const Picking& picking, TimePoint now) {
-  return shortlist_by({PickStage::kPrefill, can_prefill, score_pod}, request, snapshot, picking,
-                      now);
+Candidates shortlist(const PickRequest& request, const Snapshot& snapshot, const Picking& picking,
+                     TimePoint now) {
+  PromptTimes times(request.prompt, picking.model);
+  Shortlist best(PickStage::kPrefill, request);
+  for_each_pod(
+      request, snapshot, picking, can_prefill,
+      [&](const PodSeen& pod) {
+        best.offer(pod,
+                   [&](auto sum) { return cost_of(pod, request, picking.model, times, now, sum); });
+      },
+      [&](const PodSeen& pod, std::string_view reason) { best.reject(pod, reason); });
+  return best.take();
 }
 
 }  // namespace baton::prefill

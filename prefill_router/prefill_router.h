@@ -1,9 +1,6 @@
 #pragma once
 
-#include <vector>
-
 #include "core/picking/pick.h"
-#include "core/plan.h"
 #include "core/pod.h"
 #include "core/units.h"
 
@@ -15,8 +12,7 @@ namespace baton::prefill {
 // of them, by request.stream_weight; pods that decode too) and "lora". Pure; at most
 // kShortlistPods, cheapest first, none with `rejected_because` unless request.explain, and then
 // those come last; of a policy of others the one that it picks.
-[[nodiscard]] std::vector<PlanCandidate> shortlist(const PickRequest& request,
-                                                   const Snapshot& snapshot, const Picking& picking,
-                                                   TimePoint now);
+[[nodiscard]] Candidates shortlist(const PickRequest& request, const Snapshot& snapshot,
+                                   const Picking& picking, TimePoint now);
 
 }  // namespace baton::prefill

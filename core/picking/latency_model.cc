@@ -33,16 +33,8 @@ constexpr double kChangeSpreads = 1.7;
 // Means of this many decode steps weigh half of what those of very many do.
 constexpr double kHalfWeightSteps = 16;
 
-constexpr double kMostTokens = 1e9;
-constexpr double kMostPairs = kMostTokens * kMostTokens;
-constexpr double kMostSequences = 1e6;
-constexpr double kMostBytes = 1e15;
 constexpr double kLeastSeconds = 1e-7;
 constexpr double kMostSeconds = 1e5;
-
-double in_range(double value, double most) {
-  return value > 0.0 ? std::min(value, most) : 0.0;  // NaN too is 0
-}
 
 // Whether the figures of an observation can be true.
 bool is_sane(double seconds, std::initializer_list<double> counts, double most) {
@@ -63,24 +55,6 @@ void publish(std::array<std::atomic<double>, N>& coefficients, const LogFilter<N
   for (std::size_t i = 0; i < N; ++i) {
     coefficients[i].store(coefficient_of(fit.parameters()[i]), std::memory_order_relaxed);
   }
-}
-
-template <std::size_t N>
-std::array<double, N> read(const std::array<std::atomic<double>, N>& coefficients) {
-  std::array<double, N> values;
-  for (std::size_t i = 0; i < N; ++i) values[i] = coefficients[i].load(std::memory_order_relaxed);
-  return values;
-}
-
-// Of a prompt's pairs those among its uncached tokens. Of several they are not known, and taken to
-// be of one length.
-double pairs_among_uncached(double prompts, double tokens, double pairs) {
-  return std::min(pairs, tokens * tokens / std::max(prompts, 1.0));
-}
-
-// KV beyond the top of the bend takes what the top takes.
-double up_to_top(double kv, double per_token, double per_square) {
-  return per_square < 0.0 ? std::min(kv, per_token / (-2.0 * per_square)) : kv;
 }
 
 }  // namespace
@@ -131,12 +105,6 @@ void LatencyModel::publish_step() {
                               std::memory_order_relaxed);
 }
 
-const LatencyModel::PodFactors* LatencyModel::find(std::uint32_t pod) const {
-  if (pod >= LoadTable::kMaxPods) return nullptr;
-  const Chunk* chunk = chunks_[pod / kChunkPods].load(std::memory_order_acquire);
-  return chunk == nullptr ? nullptr : &(*chunk)[pod % kChunkPods];
-}
-
 LatencyModel::PodFactors* LatencyModel::grow(std::uint32_t pod) {
   if (pod >= LoadTable::kMaxPods) return nullptr;
   std::atomic<Chunk*>& place = chunks_[pod / kChunkPods];
@@ -184,9 +152,10 @@ bool LatencyModel::observe(const PrefillSeen& seen) {
   const std::scoped_lock lock(learning_);
   PodFactors* pod = grow(seen.pod);
   if (pod == nullptr) return false;
-  const double own = pairs_among_uncached(seen.prompts, seen.uncached_tokens, seen.pairs);
+  const double own =
+      PrefillFit::pairs_among_uncached(seen.prompts, seen.uncached_tokens, seen.pairs);
   const double with_cached = seen.pairs - own;
-  const auto [per_prompt, per_token, per_pair, per_cached_pair] = read(prefill_.coefficients);
+  const auto [per_prompt, per_token, per_pair, per_cached_pair] = prefill_fit();
   const double prompts = per_prompt * seen.prompts;
   const double tokens = per_token * seen.uncached_tokens;
   const double pairs = per_pair * own + per_cached_pair * with_cached;
@@ -207,8 +176,9 @@ bool LatencyModel::observe(const StepSeen& seen) {
   const std::scoped_lock lock(learning_);
   PodFactors* pod = grow(seen.pod);
   if (pod == nullptr) return false;
-  const auto [base, per_sequence, per_token, per_square] = read(step_.coefficients);
-  const double kv = up_to_top(seen.kv_tokens, per_token, per_square);
+  const StepFit step = step_fit();
+  const auto [base, per_sequence, per_token, per_square] = step;
+  const double kv = step.up_to_top(seen.kv_tokens);
   const double sequences = per_sequence * seen.batch;
   const double context = kv * (per_token + per_square * kv);
   const double fit = base + sequences + context;
@@ -259,11 +229,6 @@ LatencyPrior LatencyModel::learned() const {
   return learned;
 }
 
-LatencyModel::Factors LatencyModel::factors(std::uint32_t pod) const {
-  const PodFactors* known = find(pod);
-  return known == nullptr ? Factors{} : Factors{known->prefill.get(), known->step.get()};
-}
-
 void LatencyModel::assume(std::uint32_t pod, const Factors& factors) {
   const std::scoped_lock lock(learning_);
   PodFactors* known = grow(pod);
@@ -279,39 +244,6 @@ void LatencyModel::forget_pod(std::uint32_t pod) {
   PodFactors* const known = grow(pod);
   known->prefill.reset();
   known->step.reset();
-}
-
-double LatencyModel::prefill_seconds(std::uint32_t pod, const PromptWork& work) const {
-  const double tokens = in_range(work.uncached_tokens, kMostTokens);
-  if (tokens <= 0.0) return 0.0;
-  const double prompts = in_range(work.prompts, kMostTokens);
-  const double pairs = in_range(work.pairs, kMostPairs);
-  const double own = pairs_among_uncached(prompts, tokens, pairs);
-  const auto [per_prompt, per_token, per_pair, per_cached_pair] = read(prefill_.coefficients);
-  const double fit =
-      per_prompt * prompts + per_token * tokens + per_pair * own + per_cached_pair * (pairs - own);
-  const PodFactors* factors = find(pod);
-  return factors == nullptr ? fit : fit * factors->prefill.get();
-}
-
-double LatencyModel::prefill_seconds(std::uint32_t pod, Tokens cached, Tokens uncached) const {
-  return prefill_seconds(pod, PromptWork::of(cached, uncached));
-}
-
-double LatencyModel::step_seconds(std::uint32_t pod, double batch, double kv_tokens) const {
-  const auto [base, per_sequence, per_token, per_square] = read(step_.coefficients);
-  const double kv = up_to_top(in_range(kv_tokens, kMostTokens), per_token, per_square);
-  const double fit = base + per_sequence * in_range(batch, kMostSequences) +
-                     std::max(0.0, kv * (per_token + per_square * kv));
-  const PodFactors* factors = find(pod);
-  return factors == nullptr ? fit : fit * factors->step.get();
-}
-
-double LatencyModel::transfer_seconds(std::uint32_t from, std::uint32_t to, Bytes bytes) const {
-  const double moved = in_range(static_cast<double>(bytes.count()), kMostBytes);
-  if (moved <= 0.0) return 0.0;
-  const auto [setup, per_byte] = read(transfer_.coefficients);
-  return (setup + per_byte * moved) * pairs_.get(from, to);
 }
 
 double LatencyModel::lora_seconds(LoraResidency residency) const {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 
+#include "core/picking/latency_fit.h"
 #include "core/picking/log_filter.h"
 #include "core/picking/lora_residency.h"
 #include "core/picking/own_factor.h"
@@ -92,7 +93,10 @@ class LatencyModel {
     double prefill = 1.0;
     double step = 1.0;
   };
-  [[nodiscard]] Factors factors(std::uint32_t pod) const;
+  [[nodiscard]] Factors factors(std::uint32_t pod) const {
+    const PodFactors* known = find(pod);
+    return known == nullptr ? Factors{} : Factors{known->prefill.get(), known->step.get()};
+  }
   void assume(std::uint32_t pod, const Factors& factors);
 
   // The pod restarted, or its index is another pod's now: it is as fast as the pool until seen.
@@ -145,11 +149,30 @@ class LatencyModel {
   using Chunk = std::array<PodFactors, kChunkPods>;
 
   template <std::size_t N>
+  static std::array<double, N> read(const std::array<std::atomic<double>, N>& coefficients) {
+    std::array<double, N> values;
+    for (std::size_t i = 0; i < N; ++i) values[i] = coefficients[i].load(std::memory_order_relaxed);
+    return values;
+  }
+  [[nodiscard]] PrefillFit prefill_fit() const {
+    const auto [per_prompt, per_token, per_pair, per_cached_pair] = read(prefill_.coefficients);
+    return {per_prompt, per_token, per_pair, per_cached_pair};
+  }
+  [[nodiscard]] StepFit step_fit() const {
+    const auto [base, per_sequence, per_token, per_square] = read(step_.coefficients);
+    return {base, per_sequence, per_token, per_square};
+  }
+
+  template <std::size_t N>
   static void learn(Kind<N>& kind, OwnFactor& own, const std::array<double, N>& slopes,
                     double predicted, double seconds, double weight);
   void publish_prefill();
   void publish_step();
-  [[nodiscard]] const PodFactors* find(std::uint32_t pod) const;
+  [[nodiscard]] const PodFactors* find(std::uint32_t pod) const {
+    if (pod >= LoadTable::kMaxPods) return nullptr;
+    const Chunk* chunk = chunks_[pod / kChunkPods].load(std::memory_order_acquire);
+    return chunk == nullptr ? nullptr : &(*chunk)[pod % kChunkPods];
+  }
   [[nodiscard]] PodFactors* grow(std::uint32_t pod);
 
   const LatencyPrior prior_;
@@ -162,5 +185,27 @@ class LatencyModel {
   PairFactors pairs_;
   std::array<std::atomic<Chunk*>, LoadTable::kMaxPods / kChunkPods> chunks_{};
 };
+
+inline double LatencyModel::prefill_seconds(std::uint32_t pod, const PromptWork& work) const {
+  return prefill_fit().seconds(work) * factors(pod).prefill;
+}
+
+inline double LatencyModel::prefill_seconds(std::uint32_t pod, Tokens cached,
+                                            Tokens uncached) const {
+  return prefill_seconds(pod, PromptWork::of(cached, uncached));
+}
+
+inline double LatencyModel::step_seconds(std::uint32_t pod, double batch, double kv_tokens) const {
+  return step_fit().seconds(batch, kv_tokens) * factors(pod).step;
+}
+
+inline double LatencyModel::transfer_seconds(std::uint32_t from, std::uint32_t to,
+                                             Bytes bytes) const {
+  const double moved = in_range(static_cast<double>(bytes.count()), kMostBytes);
+  if (moved <= 0.0) return 0.0;
+  const auto [setup, per_byte] = read(transfer_.coefficients);
+  const double fit = setup + per_byte * moved;
+  return from == kAnyPod || to == kAnyPod ? fit : fit * pairs_.get(from, to);
+}
 
 }  // namespace baton

@@ -1,8 +1,10 @@
 #pragma once
 
-#include <array>
+#include <algorithm>
+#include <boost/container/small_vector.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,24 +13,22 @@
 #include "core/picking/latency_model.h"
 #include "core/picking/pod_load.h"
 #include "core/picking/policy.h"
-#include "core/picking/prefix_index.h"
+#include "core/picking/prompt_holders.h"
 #include "core/plan.h"
 #include "core/pod.h"
-#include "core/prompt_blocks.h"
 
 namespace baton {
 
 inline constexpr std::size_t kShortlistPods = 8;
+using Candidates = boost::container::small_vector<PlanCandidate, kShortlistPods>;
 
 // What both routers are asked: the request, in the terms that picking needs. Borrows; lives for one
 // call.
 struct PickRequest {
-  const PromptBlocks& blocks;
   Tokens prompt{0};
   std::string_view lora{};  // empty: the base model
   Tokens expected_output{0};
-  bool whole = false;                 // one pod does both stages: asked of the decode router alone
-  bool decode_needs_handoff = false;  // such a pod must have the role `both`
+  bool decode_needs_handoff = false;        // a pod that does both stages must have the role `both`
   std::span<const std::string> excluded{};  // names of pods that this request may not use here
   bool explain = false;                     // keep rejected pods with their reasons
   double stream_weight = 1.0;          // what a second of streaming costs in seconds of waiting
@@ -37,78 +37,119 @@ struct PickRequest {
   std::uint64_t seed = 0;
 };
 
-// What both routers decide from beside the snapshot. Borrows the shared tables of the process.
+// What both routers decide from beside the snapshot. Borrows.
 struct Picking {
   LoadTable& loads;
-  const PrefixIndex& prefixes;
+  const PromptHolders& holders;  // of the request's prompt
   const LatencyModel& model;
 };
 
-// A chain by which prefixes are matched and indexed, and the prompt tokens that an element of it
-// stands for; a fraction for pieces of text.
-struct PrefixChain {
-  std::span<const std::uint64_t> elements;
-  double tokens_each = 0.0;
-};
-// The text's and the tokens'. Either may be empty, and that of the tokens end before the prompt.
-[[nodiscard]] std::array<PrefixChain, 2> prefix_chains(const PromptBlocks& blocks, Tokens prompt);
-
-// Prompt tokens held by each of `pods` (PodEntry::index), in their order, by the chain that says
-// more; at most prompt − 1 each: the last prompt token is always computed.
-[[nodiscard]] std::vector<Tokens> cached_tokens(const PickRequest& request,
-                                                std::span<const std::uint32_t> pods,
-                                                const Picking& picking, TimePoint now);
-
 // Why a pod cannot be chosen now, whatever the stage; empty: it can.
-[[nodiscard]] std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
-                                            const PickRequest& request);
-
-// A cost and the terms it is the sum of, without memory of its own: a thousand pods are scored for
-// one request.
-struct Score {
-  struct Term {
-    const char* name = "";
-    double seconds = 0.0;
-  };
-  std::array<Term, 7> terms;
-  std::size_t count = 0;
-  double cost_seconds = 0.0;
-
-  void add(const char* name, double seconds) {
-    terms[count++] = {name, seconds};
-    cost_seconds += seconds;
+[[nodiscard]] inline std::string_view why_unusable(const PodEntry& entry, const PodLoad& load,
+                                                   const PickRequest& request) {
+  if (!request.excluded.empty() &&
+      std::ranges::find(request.excluded, entry.pod.name) != request.excluded.end()) {
+    return "already failed this request";
   }
+  if (load.draining.load(std::memory_order_relaxed)) return "draining";
+  switch (entry.state.health) {
+    case Health::kUnknown: return "not heard of yet";
+    case Health::kEjected: return "ejected";
+    case Health::kDraining: return "draining";
+    case Health::kHealthy: break;
+  }
+  // Why is the operator's to know: it may name what clients must not see.
+  if (!entry.state.unusable_because.empty()) return "not usable, see GET /pods";
+  const std::vector<std::string>& served = entry.pod.facts.served;
+  if (!request.lora.empty() && !served.empty() &&
+      std::ranges::find(served, request.lora) == served.end()) {
+    return "without the adapter";
+  }
+  if (load.in_flight.load(std::memory_order_relaxed) >= entry.pod.max_running) {
+    return "at max_running";
+  }
+  return {};
+}
+
+// A pod of the snapshot, and what of the prompt it holds.
+struct PodSeen {
+  const std::shared_ptr<const PodEntry>* entry;
+  const PodLoad* load;
+  Tokens cached;
 };
 
-// What makes the two routers different: whom they ask, and what it costs.
-struct StagePolicy {
-  PickStage stage;
-  bool (*has_role)(Role role);
-  Score (*score)(const PodEntry& entry, const PodLoad& load, Tokens cached,
-                 const PickRequest& request, const LatencyModel& model, TimePoint now);
+// Calls score(PodSeen) for every pod that can take the request, and reject(PodSeen, reason) for the
+// others where the request asks for an explanation. `has_role` tells whom the stage asks.
+template <class HasRole, class Score, class Reject>
+void for_each_pod(const PickRequest& request, const Snapshot& snapshot, const Picking& picking,
+                  HasRole has_role, Score score, Reject reject) {
+  for (const auto& entry : snapshot.pods) {
+    if (!has_role(entry->pod.role)) continue;
+    const PodLoad& load = picking.loads.of(entry->index);
+    const std::string_view reason = why_unusable(*entry, load, request);
+    if (!reason.empty() && !request.explain) continue;
+    const PodSeen seen{&entry, &load, picking.holders.held_by(entry->index)};
+    if (reason.empty()) {
+      score(seen);
+    } else {
+      reject(seen, reason);
+    }
+  }
+}
+
+// As a Score adds up, without its terms.
+class CostSum {
+ public:
+  void add(CostTerm /*term*/, double seconds) { sum_ += seconds; }
+  [[nodiscard]] double seconds() const { return sum_; }
+
+ private:
+  double sum_ = 0.0;
 };
 
-// Of a second that the later tokens take, beside one until the first: it is spread over the stream,
-// which is read more slowly than it comes. A stop of a stream ("harm") counts whole.
-inline constexpr double kPaceWeight = 0.2;
-
-// Seconds until the pod has computed the prompts that are in flight to it.
-[[nodiscard]] double queue_seconds(std::uint32_t pod, const PodLoad& load,
-                                   const LatencyModel& model, TimePoint now);
-// Seconds until the pod has room for so much more KV: its streams end one after another and give
-// theirs back, each after `stream_seconds`. 0 where its capacity is unknown.
-[[nodiscard]] double room_seconds(const PodState& state, const PodLoad& load, Tokens more,
-                                  double stream_seconds);
-// What computing a prompt does to the streams of the pod: each waits for so long, once.
-[[nodiscard]] double harm_seconds(std::uint32_t pod, const PodLoad& load, Tokens cached,
-                                  Tokens uncached, const LatencyModel& model);
-
-// filter → score → shortlist: usable pods by cost, then index, cut to kShortlistPods; of a policy
+// The best of the pods that were offered: by cost, then index, kShortlistPods of them; of a policy
 // of others the one pod that it picks. Where the request asks for an explanation, those cut off and
-// the rejected follow.
-[[nodiscard]] std::vector<PlanCandidate> shortlist_by(const StagePolicy& policy,
-                                                      const PickRequest& request,
-                                                      const Snapshot& snapshot,
-                                                      const Picking& picking, TimePoint now);
+// the rejected follow. Lives for one call, on the stack.
+class Shortlist {
+ public:
+  Shortlist(PickStage stage, const PickRequest& request);
+
+  // `score_as` is called with what adds up the terms, and returns it: most pods are too dear for
+  // their terms to matter.
+  template <class ScoreAs>
+  void offer(const PodSeen& pod, ScoreAs score_as) {
+    if (kept_.size() == most_ && score_as(CostSum()).seconds() > kept_.front().score.seconds()) {
+      return;
+    }
+    keep({pod, score_as(Score())});
+  }
+  void reject(const PodSeen& pod, std::string_view reason) { rejected_.push_back({pod, reason}); }
+
+  // Once, when all were offered.
+  [[nodiscard]] Candidates take();
+
+ private:
+  struct Scored {
+    PodSeen pod;
+    Score score;
+  };
+  struct Rejected {
+    PodSeen pod;
+    std::string_view reason;
+  };
+  static bool is_cheaper(const Scored& a, const Scored& b) {
+    if (a.score.seconds() != b.score.seconds()) return a.score.seconds() < b.score.seconds();
+    return (*a.pod.entry)->index < (*b.pod.entry)->index;
+  }
+  void keep(const Scored& scored);
+  void put_chosen_first();
+
+  const PickStage stage_;
+  const PickRequest& request_;
+  const bool predicts_;
+  const std::size_t most_;  // to be kept; a heap of them has the dearest in front
+  boost::container::small_vector<Scored, kShortlistPods> kept_;
+  std::vector<Rejected> rejected_;
+};
 
 }  // namespace baton

@@ -5,50 +5,8 @@
 #include <utility>
 
 namespace baton {
-namespace {
-
-constexpr std::int64_t kMostPairTokens = 1'000'000'000;  // whose square still fits
-
-double as_double(const std::atomic<std::int64_t>& count) {
-  return static_cast<double>(count.load(std::memory_order_relaxed));
-}
-
-std::int64_t pairs_of(Tokens cached, Tokens uncached) {
-  const std::int64_t held = std::clamp<std::int64_t>(cached.count(), 0, kMostPairTokens);
-  const std::int64_t fresh = std::clamp<std::int64_t>(uncached.count(), 0, kMostPairTokens);
-  return fresh * (2 * held + fresh);
-}
-
-}  // namespace
-
-PromptWork PromptWork::of(Tokens cached, Tokens uncached) {
-  return {1.0, static_cast<double>(uncached.count()),
-          static_cast<double>(pairs_of(cached, uncached))};
-}
-
-PromptWork PromptWork::waiting_at(const PodLoad& load) {
-  return {static_cast<double>(load.waiting_prompts.load(std::memory_order_relaxed)),
-          as_double(load.uncached_prefill_tokens), as_double(load.waiting_pairs)};
-}
-
-std::optional<double> PodLoad::computing_seconds(TimePoint now) const {
-  if (waiting_prompts.load(std::memory_order_relaxed) == 0) return std::nullopt;
-  const TimePoint since =
-      std::max(busy_since.load(std::memory_order_relaxed), prefills.last_done());
-  if (since == TimePoint{}) return std::nullopt;
-  return std::max(0.0, to_seconds(now - since));
-}
-
 LoadTable::~LoadTable() {
   for (auto& chunk : chunks_) delete chunk.load();
-}
-
-PodLoad& LoadTable::of(std::uint32_t index) {
-  if (index >= kMaxPods) std::abort();  // the registry gives out no such index
-  const std::uint32_t chunk_index = index / kChunkPods;
-  Chunk* chunk = chunks_[chunk_index].load(std::memory_order_acquire);
-  if (chunk == nullptr) chunk = grow(chunk_index);
-  return (*chunk)[index % kChunkPods];
 }
 
 LoadTable::Chunk* LoadTable::grow(std::uint32_t chunk_index) {
@@ -69,7 +27,7 @@ LoadTicket::LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv,
                        TimePoint now)
     : load_(&load),
       uncached_(uncached),
-      pairs_(pairs_of(cached, uncached)),
+      pairs_(PromptWork::pairs_of(cached, uncached)),
       kv_(kv),
       decodes_(decodes) {
   load.in_flight.fetch_add(1, std::memory_order_relaxed);

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -16,25 +18,40 @@ namespace baton {
 
 // What this router has in flight on one pod, exact and without age, and what was done there. Counts
 // are written through LoadTicket and read by any thread with relaxed order.
-struct PodLoad {
+struct alignas(64) PodLoad {
+  // First what is read of a thousand pods for each request.
   std::atomic<int> in_flight{0};        // requests with work planned or running here
   std::atomic<int> waiting_prompts{0};  // to be computed here, or being computed
-  std::atomic<std::int64_t> uncached_prefill_tokens{0};  // of those
-  std::atomic<std::int64_t> waiting_pairs{0};    // of those: sum of (cached + uncached)² − cached²
-  std::atomic<std::int64_t> computed_tokens{0};  // of prompts that are done, from the beginning on
-  std::atomic<std::int64_t> computed_pairs{0};
-  std::atomic<int> running_decodes{0};              // requests that decode or will decode here
-  std::atomic<std::int64_t> reserved_kv_tokens{0};  // prompt plus expected answer of those
-  std::atomic<int> consecutive_errors{0};           // failed legs since the last good one
-  std::atomic<bool> draining{false};                // takes nothing new; set by the operator
+  std::atomic<int> running_decodes{0};  // requests that decode or will decode here
+  std::atomic<bool> draining{false};    // takes nothing new; set by the operator
+  std::atomic<std::int64_t> uncached_prefill_tokens{0};  // of the waiting prompts
+  std::atomic<std::int64_t> waiting_pairs{0};  // of those: sum of (cached + uncached)² − cached²
+  std::atomic<std::int64_t> reserved_kv_tokens{0};  // prompt plus expected answer of the running
   std::atomic<TimePoint> busy_since{};              // when the oldest prompt found it idle
   PrefillWatch prefills;                            // done here
-  BusyTime prompt_time;                             // in which prompts waited or were computed
+  std::atomic<std::int64_t> computed_tokens{0};  // of prompts that are done, from the beginning on
+  std::atomic<std::int64_t> computed_pairs{0};
+  std::atomic<int> consecutive_errors{0};  // failed legs since the last good one
+  BusyTime prompt_time;                    // in which prompts waited or were computed
 
   // For how long the oldest prompt in flight here has been computed; none: nothing is, or nobody
   // can tell.
-  [[nodiscard]] std::optional<double> computing_seconds(TimePoint now) const;
+  [[nodiscard]] std::optional<double> computing_seconds(TimePoint now) const {
+    if (waiting_prompts.load(std::memory_order_relaxed) == 0) return std::nullopt;
+    const TimePoint since =
+        std::max(busy_since.load(std::memory_order_relaxed), prefills.last_done());
+    if (since == TimePoint{}) return std::nullopt;
+    return std::max(0.0, to_seconds(now - since));
+  }
 };
+
+inline PromptWork PromptWork::waiting_at(const PodLoad& load) {
+  const auto count = [](const auto& of) {
+    return static_cast<double>(of.load(std::memory_order_relaxed));
+  };
+  return {count(load.waiting_prompts), count(load.uncached_prefill_tokens),
+          count(load.waiting_pairs)};
+}
 
 // The PodLoad of every pod of the process, by PodEntry::index, which therefore has to be unique
 // over all pools. Owned by the router, outlives every ticket. Any thread; reading takes no lock and
@@ -49,7 +66,13 @@ class LoadTable {
   ~LoadTable();
 
   // The load of a pod, made on first use. `index` below kMaxPods (asserted).
-  [[nodiscard]] PodLoad& of(std::uint32_t index);
+  [[nodiscard]] PodLoad& of(std::uint32_t index) {
+    if (index >= kMaxPods) std::abort();  // the registry gives out no such index
+    const std::uint32_t chunk_index = index / kChunkPods;
+    Chunk* chunk = chunks_[chunk_index].load(std::memory_order_acquire);
+    if (chunk == nullptr) chunk = grow(chunk_index);
+    return (*chunk)[index % kChunkPods];
+  }
 
   // Clears errors and the draining flag when an index is given to another pod. What is in flight is
   // returned by its tickets.

@@ -39,13 +39,6 @@ void PrefillWatch::add_to_share(double busy_seconds, TimePoint until) {
   share_at_.store(until, std::memory_order_relaxed);
 }
 
-// It is asked for each of a thousand pods: a fraction stands in for the exponential function.
-double PrefillWatch::share(TimePoint now) const {
-  const Seconds passed = now - share_at_.load(std::memory_order_relaxed);
-  const double x = std::max(0.0, passed.count()) / kMemory.count();
-  return share_.load(std::memory_order_relaxed) / (1 + x + x * x / 2);
-}
-
 void PrefillWatch::assume_share(double share, TimePoint now) {
   share_.store(share, std::memory_order_relaxed);
   share_at_.store(now, std::memory_order_relaxed);

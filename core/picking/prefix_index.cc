@@ -130,17 +130,11 @@ void PrefixIndex::forget_pod(std::uint32_t pod) {
   if (pod < LoadTable::kMaxPods) incarnations_.forget(pod);
 }
 
-std::span<const std::uint32_t> PrefixIndex::match(std::span<const std::uint64_t> chain,
-                                                  std::span<const std::uint32_t> pods,
-                                                  TimePoint now, PrefixMatch& room) const {
-  room.begin();
-  if (shard_count_ != 0 && !pods.empty()) walk(chain, now, room);
-  return room.answer(pods, incarnations_);
-}
-
 // Follows every holder, asked for or not: a prompt that comes is in use wherever it is held.
-void PrefixIndex::walk(std::span<const std::uint64_t> chain, TimePoint now,
-                       PrefixMatch& match) const {
+void PrefixIndex::follow(std::span<const std::uint64_t> chain, TimePoint now,
+                         PrefixMatch& match) const {
+  match.begin();
+  if (shard_count_ == 0) return;
   const std::uint64_t now_tick = tick_of(now);
   const std::uint64_t used = latest_tick(now_tick);
   for (std::size_t i = 0; i < kAhead; ++i) prefetch(chain, i);
@@ -162,9 +156,11 @@ void PrefixIndex::walk(std::span<const std::uint64_t> chain, TimePoint now,
 std::vector<std::uint32_t> PrefixIndex::match(std::span<const std::uint64_t> chain,
                                               std::span<const std::uint32_t> pods,
                                               TimePoint now) const {
-  PrefixMatch room;
-  const auto depths = match(chain, pods, now, room);
-  return {depths.begin(), depths.end()};
+  PrefixMatch match;
+  follow(chain, now, match);
+  std::vector<std::uint32_t> depths;
+  for (const std::uint32_t pod : pods) depths.push_back(depth(pod, match));
+  return depths;
 }
 
 std::size_t PrefixIndex::elements() const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/picking/incarnations.h"
+#include "core/picking/pod_load.h"
 #include "core/picking/prefix_match.h"
 #include "core/picking/prefix_shard.h"
 #include "core/units.h"
@@ -45,11 +46,14 @@ class PrefixIndex {
   // The pod restarted or left: nothing of it is held. Constant time.
   void forget_pod(std::uint32_t pod);
 
-  // For each of `pods` (none twice), the number of leading elements of `chain` that it holds at
-  // `now`. The answer lies in `room`, until that is used again.
-  [[nodiscard]] std::span<const std::uint32_t> match(std::span<const std::uint64_t> chain,
-                                                     std::span<const std::uint32_t> pods,
-                                                     TimePoint now, PrefixMatch& room) const;
+  // Sees who holds how much of the chain at `now`: depth() tells of each pod, until `match` is used
+  // for another chain.
+  void follow(std::span<const std::uint64_t> chain, TimePoint now, PrefixMatch& match) const;
+  // The number of leading elements of the chain that the pod held.
+  [[nodiscard]] std::uint32_t depth(std::uint32_t pod, const PrefixMatch& match) const {
+    return pod < LoadTable::kMaxPods ? match.depth(incarnations_.of(pod)) : 0;
+  }
+  // Both at once, for each of `pods`.
   [[nodiscard]] std::vector<std::uint32_t> match(std::span<const std::uint64_t> chain,
                                                  std::span<const std::uint32_t> pods,
                                                  TimePoint now) const;
@@ -63,7 +67,6 @@ class PrefixIndex {
   void hold(std::span<const std::uint64_t> chain, std::uint32_t pod, TimePoint now,
             std::uint64_t until_tick);
   void start_anew();
-  void walk(std::span<const std::uint64_t> chain, TimePoint now, PrefixMatch& match) const;
   [[nodiscard]] std::uint64_t latest_tick(std::uint64_t now_tick) const;
   [[nodiscard]] PrefixShard& shard_of(std::uint64_t hash) const;
   void prefetch(std::span<const std::uint64_t> chain, std::size_t at) const;

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "core/picking/pod_load.h"
-
 namespace baton {
 
 using namespace holder_word;
@@ -102,21 +100,6 @@ void PrefixMatch::settle(Word members, std::uint32_t depth) {
   for (Word rest = members & kMembers; rest != 0; rest &= rest - 1) {
     depths[std::countr_zero(rest)] = depth;
   }
-}
-
-std::span<const std::uint32_t> PrefixMatch::answer(std::span<const std::uint32_t> pods,
-                                                   const Incarnations& incarnations) {
-  answers_.assign(pods.size(), 0);
-  if (depths_.empty()) return answers_;
-  for (std::size_t i = 0; i < pods.size(); ++i) {
-    if (pods[i] >= LoadTable::kMaxPods) continue;
-    const std::uint32_t incarnation = incarnations.of(pods[i]);
-    const std::uint32_t group = incarnation / Incarnations::kStride;
-    if (group >= places_.size() || places_[group] == 0) continue;
-    answers_[i] = depths_[(places_[group] - std::size_t{1}) * Incarnations::kStride +
-                          incarnation % Incarnations::kStride];
-  }
-  return answers_;
 }
 
 }  // namespace baton

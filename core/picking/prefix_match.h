@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "core/picking/holder_word.h"
@@ -26,9 +25,13 @@ class PrefixMatch {
   // All others held `depth` elements; false: nobody is left.
   bool settle_others(std::uint32_t depth);
   void settle_all(std::uint32_t depth);
-  // How many elements each of the pods held.
-  std::span<const std::uint32_t> answer(std::span<const std::uint32_t> pods,
-                                        const Incarnations& incarnations);
+  // How many elements a pod held that has this incarnation.
+  [[nodiscard]] std::uint32_t depth(std::uint32_t incarnation) const {
+    const std::uint32_t group = incarnation / Incarnations::kStride;
+    if (group >= places_.size() || places_[group] == 0) return 0;
+    return depths_[(places_[group] - std::size_t{1}) * Incarnations::kStride +
+                   incarnation % Incarnations::kStride];
+  }
 
  private:
   using Word = holder_word::Word;
@@ -37,12 +40,11 @@ class PrefixMatch {
   [[nodiscard]] bool all_stay(const PrefixShard::Holders& holders) const;
   void settle(Word members, std::uint32_t depth);
 
-  std::vector<Word> groups_;            // the pods that held everything so far, in order
-  std::vector<Word> staying_;           // of each group, those that held the next element too
-  bool all_stay_ = false;               // staying_ was not needed
-  std::vector<std::uint16_t> places_;   // by group: where in depths_ it begins, and 1; 0: nowhere
-  std::vector<std::uint32_t> depths_;   // by place and member
-  std::vector<std::uint32_t> answers_;  // by pod asked for
+  std::vector<Word> groups_;           // the pods that held everything so far, in order
+  std::vector<Word> staying_;          // of each group, those that held the next element too
+  bool all_stay_ = false;              // staying_ was not needed
+  std::vector<std::uint16_t> places_;  // by group: where in depths_ it begins, and 1; 0: nowhere
+  std::vector<std::uint32_t> depths_;  // by place and member
 };
 
 }  // namespace baton

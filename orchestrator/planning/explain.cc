@@ -37,9 +37,9 @@ std::string terms_json(const std::vector<PlanTerm>& terms) {
 std::string candidate_json(const PlanCandidate& candidate) {
   std::string out =
       fmt::format("{{\"pod\":{},\"cached\":{}", name_of(candidate.pod), candidate.cached.count());
-  if (!candidate.terms.empty()) {
-    out += fmt::format(",\"cost_ms\":{:.3f},\"terms\":{}", candidate.cost_seconds * 1e3,
-                       terms_json(candidate.terms));
+  if (!candidate.score.empty()) {
+    out += fmt::format(",\"cost_ms\":{:.3f},\"terms\":{}", candidate.score.seconds() * 1e3,
+                       terms_json(candidate.score.terms()));
   }
   if (!candidate.rejected_because.empty()) {
     out += fmt::format(",\"rejected\":{}", quoted(candidate.rejected_because));

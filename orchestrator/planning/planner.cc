@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/container/small_vector.hpp>
 #include <cmath>
+#include <compare>
 #include <map>
 #include <optional>
 #include <span>
@@ -11,6 +13,7 @@
 #include <utility>
 
 #include "core/pairing.h"
+#include "core/picking/cost_terms.h"
 #include "core/picking/pick.h"
 #include "decode_router/decode_router.h"
 #include "orchestrator/planning/alternatives.h"
@@ -50,18 +53,14 @@ struct Option {
   double exposed_seconds = 0.0;  // of a pair: what of "transfer" and "admit" prefill does not hide
   double admit_seconds = 0.0;
 };
-
-double term(const PlanCandidate& candidate, std::string_view name) {
-  const auto it = std::ranges::find(candidate.terms, name, &PlanTerm::name);
-  return it == candidate.terms.end() ? 0.0 : it->seconds;
-}
+using Options = boost::container::small_vector<Option, kShortlistPods * kShortlistPods>;
 
 // What of a candidate's cost is not this request's own waiting for its first token.
 double of_streams(const PlanCandidate& candidate) {
-  return term(candidate, "tokens") + term(candidate, "harm");
+  return candidate.score[CostTerm::kTokens] + candidate.score[CostTerm::kHarm];
 }
 
-std::span<const PlanCandidate> usable(const std::vector<PlanCandidate>& candidates) {
+std::span<const PlanCandidate> usable(const Candidates& candidates) {
   const auto end = std::ranges::find_if_not(
       candidates, [](const PlanCandidate& c) { return c.rejected_because.empty(); });
   return {candidates.begin(), end};
@@ -91,8 +90,15 @@ class Choice {
         stream_weight_(stream_weight(request)),
         now_(now) {}
 
+  // Asks the decode router once for all that will be wanted of it.
+  void ask_decode(decode::Wanted wanted) {
+    decode::Shortlists lists = decode::shortlists(wanted, pick_decode(), snapshot_, picking_, now_);
+    if (wanted != decode::Wanted::kSingles) decodes_ = std::move(lists.pairs);
+    if (wanted != decode::Wanted::kPairs) singles_ = std::move(lists.singles);
+  }
+
   // All compatible pairs; why there is none, where there is none.
-  [[nodiscard]] std::vector<Option> pairs(std::string& why_none) {
+  [[nodiscard]] Options pairs(std::string& why_none) {
     if (request_.prefill_on != nullptr) {
       PlanCandidate& done = prefills_.emplace_back();
       done.pod = request_.prefill_on;
@@ -100,8 +106,7 @@ class Choice {
     } else {
       prefills_ = prefill::shortlist(pick_prefill(), snapshot_, picking_, now_);
     }
-    decodes_ = decode::shortlist(pick_decode(false), snapshot_, picking_, now_);
-    std::vector<Option> options;
+    Options options;
     std::string why_apart;
     for (const PlanCandidate& prefill : usable(prefills_)) {
       for (const PlanCandidate& decode : usable(decodes_)) {
@@ -123,12 +128,12 @@ class Choice {
     return options;
   }
 
-  [[nodiscard]] std::vector<Option> singles() {
-    singles_ = decode::shortlist(pick_decode(true), snapshot_, picking_, now_);
-    std::vector<Option> options;
+  [[nodiscard]] Options singles() {
+    Options options;
     for (const PlanCandidate& pod : usable(singles_)) {
-      const double first = pod.cost_seconds - of_streams(pod);
-      options.push_back({nullptr, &pod, pod.cost_seconds, first, pace_of(pod), in_flight(pod)});
+      const double cost = pod.score.seconds();
+      options.push_back(
+          {nullptr, &pod, cost, cost - of_streams(pod), pace_of(pod), in_flight(pod)});
       options.back().cost_seconds += excess_cost(options.back());
     }
     note(options);
@@ -155,8 +160,9 @@ class Choice {
       for (PlanAlternative& other : plan.alternatives) {
         if (other.differs == PlanAlternative::Differs::kKind) other.ruled_out_by = other_kind_not_;
       }
-      plan.decode_candidates = std::move(option.prefill == nullptr ? singles_ : decodes_);
-      plan.prefill_candidates = std::move(prefills_);
+      const Candidates& decodes = option.prefill == nullptr ? singles_ : decodes_;
+      plan.decode_candidates.assign(decodes.begin(), decodes.end());
+      plan.prefill_candidates.assign(prefills_.begin(), prefills_.end());
     }
     return plan;
   }
@@ -164,10 +170,12 @@ class Choice {
   // For the explanation alone: what the kind that cannot be taken would have cost.
   void weigh_singles(std::string ruled_out_by) {
     other_kind_not_ = std::move(ruled_out_by);
+    ask_decode(decode::Wanted::kSingles);
     (void)singles();
   }
   void weigh_pairs(std::string ruled_out_by) {
     other_kind_not_ = std::move(ruled_out_by);
+    ask_decode(decode::Wanted::kPairs);
     std::string why_none;
     (void)pairs(why_none);
   }
@@ -180,10 +188,11 @@ class Choice {
                               "that both computes prompts and decodes.",
                               request_.refuses_split));
     }
-    PickRequest asked = pick_decode(true);
+    PickRequest asked = pick_decode();
     asked.explain = true;
-    std::map<std::string, int> reasons;
-    for (const auto& candidate : decode::shortlist(asked, snapshot_, picking_, now_)) {
+    std::map<std::string_view, int> reasons;
+    for (const PlanCandidate& candidate :
+         decode::shortlists(decode::Wanted::kSingles, asked, snapshot_, picking_, now_).singles) {
       ++reasons[candidate.rejected_because];
     }
     std::string message;
@@ -199,8 +208,7 @@ class Choice {
 
  private:
   [[nodiscard]] PickRequest pick_prefill() const {
-    return {.blocks = request_.blocks,
-            .prompt = request_.prompt,
+    return {.prompt = request_.prompt,
             .lora = request_.lora,
             .expected_output = request_.expected_output,
             .decode_needs_handoff = request_.decode_needs_handoff,
@@ -211,9 +219,8 @@ class Choice {
             .turn = picks_.prefill_turn,
             .seed = picks_.seed};
   }
-  [[nodiscard]] PickRequest pick_decode(bool whole) const {
+  [[nodiscard]] PickRequest pick_decode() const {
     PickRequest picked = pick_prefill();
-    picked.whole = whole;
     picked.excluded = request_.excluded_decode;
     picked.policy = picks_.decode;
     picked.turn = picks_.decode_turn;
@@ -236,14 +243,14 @@ class Choice {
     const Bytes bytes = decode.pod->pod.facts.kv_bytes(missing);
     const LatencyModel& model = picking_.model;
     const double moving = model.transfer_seconds(prefill.pod->index, decode.pod->index, bytes);
-    const double computing = term(prefill, "queue") + term(prefill, "prefill");
-    const double exposed =
-        std::max(0.0, moving - term(prefill, "prefill")) + model.handoff_seconds();
+    const double computing = prefill.score[CostTerm::kPrefill];
+    const double exposed = std::max(0.0, moving - computing) + model.handoff_seconds();
     // Prompts that are to be computed on the decode pod are, meanwhile.
-    const double admit = std::max(0.0, term(decode, "admit") - computing);
+    const double ahead = decode.score[CostTerm::kAdmit];
+    const double admit = std::max(0.0, ahead - (prefill.score[CostTerm::kQueue] + computing));
     Option option{&prefill, &decode, 0.0, 0.0, pace_of(decode), 0};
-    option.cost_seconds = prefill.cost_seconds + decode.cost_seconds - term(decode, "transfer") +
-                          exposed - term(decode, "admit") + admit;
+    option.cost_seconds = prefill.score.seconds() + decode.score.seconds() -
+                          decode.score[CostTerm::kTransfer] + exposed - ahead + admit;
     option.ttft_seconds = option.cost_seconds - of_streams(prefill) - of_streams(decode);
     option.cost_seconds += excess_cost(option);
     option.in_flight = in_flight(prefill) + in_flight(decode);
@@ -264,9 +271,9 @@ class Choice {
     if (option.prefill != nullptr) {
       priced.prefill = option.prefill->pod;
       priced.prefill_cached = option.prefill->cached;
-      priced.terms = option.prefill->terms;
+      priced.terms = option.prefill->score.terms();
     }
-    for (PlanTerm term : decode.terms) {
+    for (PlanTerm term : decode.score.terms()) {
       if (option.prefill == nullptr) {
         if (term.name == "admit") term.name = "queue";
       } else if (term.name == "admit") {
@@ -276,7 +283,7 @@ class Choice {
       }
       const auto same = std::ranges::find(priced.terms, term.name, &PlanTerm::name);
       if (same == priced.terms.end()) {
-        priced.terms.push_back(std::move(term));
+        priced.terms.push_back(term);
       } else {
         same->seconds += term.seconds;
       }
@@ -287,7 +294,7 @@ class Choice {
     return priced;
   }
 
-  void note(const std::vector<Option>& options) {
+  void note(const Options& options) {
     if (!request_.explain) return;
     for (const Option& option : options) weighed_.push_back(priced(option));
   }
@@ -295,10 +302,10 @@ class Choice {
   // Predicted seconds a token after the first, with what prompts beside it take.
   [[nodiscard]] double pace_of(const PlanCandidate& decode) const {
     const auto later = request_.expected_output.count() - 1;
-    const double step = term(decode, "step");
+    const double step = decode.score[CostTerm::kStep];
     if (later <= 0) return step;
-    return std::max(
-        step, term(decode, "tokens") / (stream_weight_ * kPaceWeight * static_cast<double>(later)));
+    const double weight = stream_weight_ * kPaceWeight * static_cast<double>(later);
+    return std::max(step, decode.score[CostTerm::kTokens] / weight);
   }
 
   [[nodiscard]] double excess_cost(const Option& option) const {
@@ -314,19 +321,19 @@ class Choice {
   const Picks& picks_;
   const double stream_weight_;
   TimePoint now_;
-  std::vector<PlanCandidate> prefills_;
-  std::vector<PlanCandidate> decodes_;
-  std::vector<PlanCandidate> singles_;
+  Candidates prefills_;
+  Candidates decodes_;
+  Candidates singles_;
   std::vector<PlanOption> weighed_;  // for the explanation
   std::string other_kind_not_;       // why what is not the plan's kind cannot be taken
 };
 
-const Option& cheapest(const std::vector<Option>& options) {
+const Option& cheapest(const Options& options) {
   return *std::ranges::min_element(options, {}, &Option::cost_seconds);
 }
 
 struct Drawn {
-  Option option;
+  const Option* option = nullptr;
   std::size_t tied = 0;
 };
 
@@ -335,22 +342,30 @@ const PlanCandidate& computes(const Option& option) {
   return option.prefill == nullptr ? *option.decode : *option.prefill;
 }
 
-// The cheapest; of those as cheap, one that has the least to compute, since that is time of others;
-// of those again, one with the least in flight; of those again, by the seed.
-Drawn draw(std::vector<Option> options, std::uint64_t tie_seed) {
+// Of two that cost the same: less to compute, since that is time of others, then less in flight.
+std::strong_ordering preferred(const Option& a, const Option& b) {
+  const auto held = computes(b).cached <=> computes(a).cached;
+  return held != 0 ? held : a.in_flight <=> b.in_flight;
+}
+
+// The cheapest; of those as cheap the preferred one, and of several such one by the seed.
+Drawn draw(const Options& options, std::uint64_t tie_seed) {
   const Option& best = cheapest(options);
   const double most = best.cost_seconds + tie_margin(best.ttft_seconds);
-  std::erase_if(options, [most](const Option& o) { return o.cost_seconds > most; });
-  const std::size_t tied = options.size();
-  const Tokens held = computes(*std::ranges::max_element(options, {}, [](const Option& o) {
-                        return computes(o).cached;
-                      })).cached;
-  std::erase_if(options, [held](const Option& o) { return computes(o).cached < held; });
-  const int least = std::ranges::min_element(options, {}, &Option::in_flight)->in_flight;
-  std::erase_if(options, [least](const Option& o) { return o.in_flight > least; });
+  boost::container::small_vector<const Option*, kShortlistPods * kShortlistPods> drawn;
+  std::size_t tied = 0;
+  for (const Option& option : options) {
+    if (option.cost_seconds > most) continue;
+    ++tied;
+    const auto order =
+        drawn.empty() ? std::strong_ordering::equal : preferred(option, *drawn.front());
+    if (order > 0) continue;
+    if (order < 0) drawn.clear();
+    drawn.push_back(&option);
+  }
   // Fibonacci hashing, so that seeds that count up are spread too.
   const std::uint64_t spread = (tie_seed * 0x9E3779B97F4A7C15) >> 32;
-  return {options[spread % options.size()], tied};
+  return {drawn[spread % drawn.size()], tied};
 }
 
 std::string why_this(std::size_t tied, std::size_t all, std::string_view what) {
@@ -362,43 +377,47 @@ std::string why_this(std::size_t tied, std::size_t all, std::string_view what) {
 
 Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot, TimePoint now,
                            std::uint64_t tie_seed) const {
-  const Picking picking{loads_, prefixes_, model_};
+  holders_.find(request.blocks, request.prompt, prefixes_, now);
+  const Picking picking{loads_, holders_, model_};
   const Picks picks{prefill_policy_, decode_policy_, prefill_turn_, decode_turn_, tie_seed};
   Choice choice(request, snapshot, picking, picks, now);
 
-  std::vector<Option> pairs;
+  const bool may_join =
+      request.split == Split::kAuto && request.prefill_on == nullptr && picks.predicts();
+  Options pairs;
   std::string why_whole;
   if (request.split == Split::kNever) {
     why_whole = "the pool never splits";
   } else if (!request.refuses_split.empty()) {
     why_whole = request.refuses_split;
   } else {
+    choice.ask_decode(may_join ? decode::Wanted::kBoth : decode::Wanted::kPairs);
     pairs = choice.pairs(why_whole);
   }
 
-  const bool may_join = request.split == Split::kAuto && request.prefill_on == nullptr;
-  if (why_whole.empty() && may_join && picks.predicts()) {
-    const std::vector<Option> singles = choice.singles();
+  if (why_whole.empty() && may_join) {
+    const Options singles = choice.singles();
     if (!singles.empty() && cheapest(singles).cost_seconds < cheapest(pairs).cost_seconds) {
-      return choice.plan_of(draw(singles, tie_seed).option,
+      return choice.plan_of(*draw(singles, tie_seed).option,
                             "computing the prompt where it is decoded costs less than a split");
     }
   }
   if (why_whole.empty()) {
-    if (request.explain && request.prefill_on == nullptr && !(may_join && picks.predicts())) {
-      choice.weigh_singles(may_join ? "the policies split what they can"
-                                    : "the pool always splits");
+    if (request.explain && request.prefill_on == nullptr && !may_join) {
+      choice.weigh_singles(request.split == Split::kAuto ? "the policies split what they can"
+                                                         : "the pool always splits");
     }
     const Drawn drawn = draw(pairs, tie_seed);
-    return choice.plan_of(drawn.option, why_this(drawn.tied, pairs.size(), "pairs"));
+    return choice.plan_of(*drawn.option, why_this(drawn.tied, pairs.size(), "pairs"));
   }
 
-  const std::vector<Option> singles = choice.singles();
+  choice.ask_decode(decode::Wanted::kSingles);
+  const Options singles = choice.singles();
   if (singles.empty()) return choice.no_decode_pod();
   if (request.explain && request.split == Split::kNever && request.refuses_split.empty()) {
     choice.weigh_pairs(why_whole);
   }
-  return choice.plan_of(draw(singles, tie_seed).option, why_whole);
+  return choice.plan_of(*draw(singles, tie_seed).option, why_whole);
 }
 
 PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePoint now) {

@@ -10,6 +10,7 @@
 #include "core/picking/pod_load.h"
 #include "core/picking/policy.h"
 #include "core/picking/prefix_index.h"
+#include "core/picking/prompt_holders.h"
 #include "core/plan.h"
 #include "core/pod.h"
 #include "core/prompt_blocks.h"
@@ -77,6 +78,7 @@ class Planner {
   LoadTable& loads_;
   PrefixIndex& prefixes_;
   const LatencyModel& model_;
+  mutable PromptHolders holders_;  // room to plan in
   Policy prefill_policy_ = Policy::kPredicted;
   Policy decode_policy_ = Policy::kPredicted;
   std::uint64_t prefill_turn_ = 0;  // picks that were committed and stood

@@ -12,17 +12,16 @@ using testing::ElementsAre;
 
 class DecodeRouterTest : public testing::Test {
  protected:
-  std::vector<PlanCandidate> pick(PickRequest request) {
-    return shortlist(request, pool_.snapshot, pool_.picking(), pool_.now);
+  Candidates pick(const PickRequest& request, bool single = false) {
+    Shortlists lists =
+        shortlists(single ? Wanted::kSingles : Wanted::kPairs, request, pool_.snapshot,
+                   pool_.picking(blocks_, request.prompt), pool_.now);
+    return single ? lists.singles : lists.pairs;
   }
-  std::vector<PlanCandidate> pick(bool whole = false) {
-    return pick({.blocks = blocks_,
-                 .prompt = Tokens(1024),
-                 .expected_output = Tokens(100),
-                 .whole = whole});
-  }
+  Candidates pick(bool single = false) { return pick(request_, single); }
   TestPool pool_;
   PromptBlocks blocks_ = prompt_of(1024);
+  PickRequest request_{.prompt = Tokens(1024), .expected_output = Tokens(100)};
 };
 
 TEST_F(DecodeRouterTest, PrefersTheLeastRunning) {
@@ -103,7 +102,7 @@ TEST_F(DecodeRouterTest, CountsThePromptWhereThePodComputesItItself) {
 TEST_F(DecodeRouterTest, PrefersAPodWithTheAdapter) {
   pool_.add("without", Role::kDecode);
   pool_.add("with", Role::kDecode).state.running_loras = {"sql"};
-  EXPECT_THAT(names_of(pick({.blocks = blocks_, .prompt = Tokens(1024), .lora = "sql"})),
+  EXPECT_THAT(names_of(pick({.prompt = Tokens(1024), .lora = "sql"})),
               ElementsAre("with", "without"));
 }
 
@@ -117,10 +116,10 @@ TEST_F(DecodeRouterTest, TakesNoPrefillPod) {
 TEST_F(DecodeRouterTest, EveryTermAddsToTheCost) {
   pool_.add("d", Role::kDecode);
   for (const bool whole : {false, true}) {
-    const auto candidate = pick(whole).at(0);
+    const PlanCandidate candidate = pick(whole).at(0);
     double sum = 0.0;
-    for (const PlanTerm& term : candidate.terms) sum += term.seconds;
-    EXPECT_DOUBLE_EQ(sum, candidate.cost_seconds);
+    for (const PlanTerm& term : candidate.score.terms()) sum += term.seconds;
+    EXPECT_DOUBLE_EQ(sum, candidate.score.seconds());
   }
 }
 

@@ -98,11 +98,13 @@ TEST_F(PrefixIndexTest, AnswersWithoutTheRoomOfTheAnswerBefore) {
   index_.confirm(chain_, 7, kStart);
   index_.confirm(std::span(chain_).first(3), 9, kStart);
   PrefixMatch room;
-  const std::vector<std::uint32_t> both = {7, 9};
-  EXPECT_THAT(index_.match(chain_, both, kStart, room), ElementsAre(10, 3));
-  const std::vector<std::uint32_t> other = {9, 1, 7};
-  EXPECT_THAT(index_.match(chain_of(2, 10), other, kStart, room), ElementsAre(0, 0, 0));
-  EXPECT_THAT(index_.match(std::span(chain_).first(5), other, kStart, room), ElementsAre(3, 0, 5));
+  const auto depths = [&](std::span<const std::uint64_t> chain) {
+    index_.follow(chain, kStart, room);
+    return std::vector{index_.depth(7, room), index_.depth(9, room), index_.depth(1, room)};
+  };
+  EXPECT_THAT(depths(chain_), ElementsAre(10, 3, 0));
+  EXPECT_THAT(depths(chain_of(2, 10)), ElementsAre(0, 0, 0));
+  EXPECT_THAT(depths(std::span(chain_).first(5)), ElementsAre(5, 3, 0));
 }
 
 TEST_F(PrefixIndexTest, StaysWithinItsBoundAndKeepsWhatIsUsed) {
@@ -374,7 +376,6 @@ TEST(PrefixIndexConcurrent, AnswersStayWithinWhatWasWritten) {
     threads.emplace_back([&, t] {
       std::mt19937_64 rng(t);
       PrefixMatch room;
-      std::vector<std::uint32_t> pods(kPods);
       for (int i = 0; i < 3000; ++i) {
         const TimePoint now = kStart + milliseconds(i);
         const std::uint64_t seed = rng() % 600;
@@ -391,10 +392,10 @@ TEST(PrefixIndexConcurrent, AnswersStayWithinWhatWasWritten) {
             index.confirm(shared, owner, now);
             break;
           default: {
-            for (std::uint32_t p = 0; p < kPods; ++p) pods[p] = p * kApart;
-            const auto depths = index.match(chain, pods, now, room);
+            index.follow(chain, now, room);
             for (std::uint32_t p = 0; p < kPods; ++p) {
-              if (p != seed % kPods && p != (seed + 3) % kPods && depths[p] != 0) ++wrong;
+              if (p == seed % kPods || p == (seed + 3) % kPods) continue;
+              if (index.depth(p * kApart, room) != 0) ++wrong;
             }
           }
         }
@@ -432,11 +433,10 @@ TEST(PrefixIndexConcurrent, ReadersMissNothingThatStays) {
     --writers;
   });
   PrefixMatch room;
-  const std::vector<std::uint32_t> asked = {398, 399};
   int missed = 0;
   while (writers > 0) {
-    const auto depths = index.match(kept, asked, kStart, room);
-    if (depths[0] != kept.size() || depths[1] != 0) ++missed;
+    index.follow(kept, kStart, room);
+    if (index.depth(398, room) != kept.size() || index.depth(399, room) != 0) ++missed;
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(missed, 0);

@@ -20,6 +20,7 @@ struct TestPool {
   LoadTable loads;
   PrefixIndex prefixes{Bytes(1 << 20)};
   LatencyModel model;
+  PromptHolders holders;
   TimePoint now = TimePoint{} + std::chrono::hours(1);
 
   PodEntry& add(std::string name, Role role) {
@@ -39,7 +40,11 @@ struct TestPool {
     }
     throw std::invalid_argument("no such pod in the test");
   }
-  [[nodiscard]] Picking picking() { return {loads, prefixes, model}; }
+  // For this prompt, until asked for another one.
+  [[nodiscard]] Picking picking(const PromptBlocks& blocks, Tokens prompt) {
+    holders.find(blocks, prompt, prefixes, now);
+    return {loads, holders, model};
+  }
   PodLoad& load(const PodEntry& entry) { return loads.of(entry.index); }
 };
 
@@ -50,7 +55,7 @@ inline PromptBlocks prompt_of(int count, TokenId seed = 0) {
   return PromptBlocks::from_tokens(ids, Tokens(64), "", "");
 }
 
-inline std::vector<std::string> names_of(const std::vector<PlanCandidate>& candidates) {
+inline std::vector<std::string> names_of(const Candidates& candidates) {
   std::vector<std::string> names;
   for (const PlanCandidate& candidate : candidates) {
     if (candidate.rejected_because.empty()) names.push_back(candidate.pod->pod.name);
@@ -59,7 +64,7 @@ inline std::vector<std::string> names_of(const std::vector<PlanCandidate>& candi
 }
 
 inline double term_of(const PlanCandidate& candidate, std::string_view name) {
-  for (const PlanTerm& term : candidate.terms) {
+  for (const PlanTerm& term : candidate.score.terms()) {
     if (term.name == name) return term.seconds;
   }
   return -1.0;

@@ -12,11 +12,12 @@ using testing::ElementsAre;
 
 class PrefillRouterTest : public testing::Test {
  protected:
-  std::vector<PlanCandidate> pick(PickRequest request) {
-    return shortlist(request, pool_.snapshot, pool_.picking(), pool_.now);
+  Candidates pick(const PickRequest& request, const PromptBlocks& blocks) {
+    return shortlist(request, pool_.snapshot, pool_.picking(blocks, request.prompt), pool_.now);
   }
-  std::vector<PlanCandidate> pick(bool explain = false) {
-    return pick({.blocks = blocks_, .prompt = Tokens(1024), .explain = explain});
+  Candidates pick(const PickRequest& request) { return pick(request, blocks_); }
+  Candidates pick(bool explain = false) {
+    return pick({.prompt = Tokens(1024), .explain = explain});
   }
   TestPool pool_;
   PromptBlocks blocks_ = prompt_of(1024);
@@ -74,7 +75,7 @@ TEST_F(PrefillRouterTest, SparesPodsWhoseStreamsWouldWait) {
   EXPECT_EQ(term_of(candidates[0], "harm"), 0.0);
   const double harm = term_of(candidates[1], "harm");
   EXPECT_NEAR(harm, 3 * (term_of(candidates[1], "prefill") - LatencyPrior().prefill_seconds), 1e-9);
-  const auto light = pick({.blocks = blocks_, .prompt = Tokens(1024), .stream_weight = 0.1});
+  const auto light = pick({.prompt = Tokens(1024), .stream_weight = 0.1});
   EXPECT_NEAR(term_of(light[1], "harm"), harm / 10, 1e-9);
 }
 
@@ -88,7 +89,7 @@ TEST_F(PrefillRouterTest, MatchesTextWhereIdsAreUnknown) {
   const PodEntry& holder = pool_.add("holder", Role::kPrefill);
   const auto blocks = PromptBlocks::from_text(std::string(1024, 'x'), "", "");
   pool_.prefixes.confirm(std::span(blocks.text_chain).first(2), holder.index, pool_.now);
-  const auto candidates = pick({.blocks = blocks, .prompt = Tokens(300)});
+  const auto candidates = pick({.prompt = Tokens(300)}, blocks);
   EXPECT_EQ(candidates[0].cached, Tokens(150));
 }
 
@@ -98,7 +99,7 @@ TEST_F(PrefillRouterTest, PrefersAPodWithTheAdapter) {
   }
   pool_.state_of("full").running_loras = {"other"};
   pool_.state_of("resident").running_loras = {"sql"};
-  EXPECT_THAT(names_of(pick({.blocks = blocks_, .prompt = Tokens(1024), .lora = "sql"})),
+  EXPECT_THAT(names_of(pick({.prompt = Tokens(1024), .lora = "sql"})),
               ElementsAre("resident", "loadable", "full"));
 }
 
@@ -106,7 +107,7 @@ TEST_F(PrefillRouterTest, LeavesOutPodsThatDoNotServeTheAdapter) {
   pool_.add("with", Role::kPrefill).pod.facts.served = {"base", "sql"};
   pool_.add("without", Role::kPrefill).pod.facts.served = {"base"};
   pool_.add("unknown", Role::kPrefill);
-  EXPECT_THAT(names_of(pick({.blocks = blocks_, .prompt = Tokens(1024), .lora = "sql"})),
+  EXPECT_THAT(names_of(pick({.prompt = Tokens(1024), .lora = "sql"})),
               ElementsAre("with", "unknown"));
   EXPECT_THAT(names_of(pick()), ElementsAre("with", "without", "unknown"));
 }
@@ -124,11 +125,10 @@ TEST_F(PrefillRouterTest, FiltersAndSaysWhy) {
   pool_.add("failed", Role::kBoth);
   const std::vector<std::string> excluded = {"failed"};
 
-  EXPECT_THAT(names_of(pick({.blocks = blocks_, .prompt = Tokens(1024), .excluded = excluded})),
-              ElementsAre("good"));
+  EXPECT_THAT(names_of(pick({.prompt = Tokens(1024), .excluded = excluded})), ElementsAre("good"));
   std::map<std::string, std::string> reasons;
   for (const auto& candidate :
-       pick({.blocks = blocks_, .prompt = Tokens(1024), .excluded = excluded, .explain = true})) {
+       pick({.prompt = Tokens(1024), .excluded = excluded, .explain = true})) {
     reasons[candidate.pod->pod.name] = candidate.rejected_because;
   }
   EXPECT_EQ(reasons,
