@@ -13,6 +13,7 @@
 #include "orchestrator/bench/results/compare.h"
 #include "orchestrator/commands/bench_options.h"
 #include "orchestrator/commands/commands.h"
+#include "orchestrator/simulate/parameter_sweep.h"
 #include "orchestrator/simulate/study.h"
 
 namespace baton::orchestrator {
@@ -31,6 +32,7 @@ struct SimulateFlags {
   double scrape_s = 1;
   double jitter_s = 0;
   double prior = 1;
+  std::string sweep;
   int most_pods = 0;
   double good_share = 0.95;
   bool no_kv_events = false;
@@ -71,6 +73,7 @@ Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
   study.profile = *profile;
   if (flags.most_pods > 0) {
     if (!flags.html.empty()) return bad("--html: --find-ratio has a table and --json, but no page");
+    if (!flags.sweep.empty()) return bad("--sweep and --find-ratio are two studies; give one");
     study.ratio = simulate::RatioOptions{flags.most_pods, flags.good_share};
   }
   auto pods = simulate::parse_pods(flags.pods, *profile);
@@ -104,9 +107,17 @@ Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
   return study;
 }
 
+Result<simulate::StudyResult> run_study_of(const SimulateFlags& flags,
+                                           const simulate::Watcher& watcher) {
+  const auto study = study_of(flags);
+  if (!study) return std::unexpected(study.error());
+  if (flags.sweep.empty()) return simulate::run_study(*study, watcher);
+  const auto sweep = simulate::parse_parameter_sweep(flags.sweep);
+  if (!sweep) return std::unexpected(sweep.error());
+  return simulate::run_parameter_sweep(*study, *sweep, watcher);
+}
+
 int run_simulate(const SimulateFlags& flags) {
-  auto study = study_of(flags);
-  if (!study) return complain(study.error());
   simulate::Watcher watcher;
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   if (!flags.quiet) {
@@ -116,7 +127,7 @@ int run_simulate(const SimulateFlags& flags) {
                    terminal && done < all ? "\033[K" : "\n");
     };
   }
-  auto result = simulate::run_study(*study, watcher);
+  const auto result = run_study_of(flags, watcher);
   if (!result) return complain(result.error());
   if (flags.json != "-" && flags.html != "-" && flags.csv != "-") {
     const bool color = ::isatty(STDOUT_FILENO) == 1 && bench::color_allowed();
@@ -147,14 +158,14 @@ void add_simulate_command(CLI::App& app, int& exit_code) {
   option("--profile", flags->profile,
          "Engine of pods that name none: dynamo-mocker, dynamo-mocker-64gbs, llama3-8b-h100, "
          "llama3-70b-h100-tp8 or FILE.json; *2 behind it makes it twice as slow");
-  option("--policy", flags->policies,
+  option("--policy,--compare", flags->policies,
          "POLICY of both stages, or PREFILL/DECODE; several, with commas, are compared")
       ->delimiter(',');
   option("--split", flags->split, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}));
   option("--slo-ttft-ms", flags->slo_ttft_ms, "The pool's slo.ttft_ms; 0: none");
   option("--slo-tpot-ms", flags->slo_tpot_ms, "The pool's slo.tpot_ms; 0: none");
-  option("--replicas", flags->replicas, "Routers")->check(CLI::Range(1, 64));
+  option("--replicas", flags->replicas, "Routers")->check(CLI::Range(1, simulate::kMostReplicas));
   option("--scrape", flags->scrape_s, "Seconds between two looks at the pods' metrics")
       ->check(CLI::Range(0.01, 3600.0));
   option("--prior", flags->prior,
@@ -163,6 +174,12 @@ void add_simulate_command(CLI::App& app, int& exit_code) {
   option("--jitter", flags->jitter_s,
          "Each arrival is shifted by up to so many seconds, by the seed")
       ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--sweep", flags->sweep,
+                   "PARAMETER=VALUE,VALUE,…: runs the study once at each; parameters are rate, "
+                   "time-scale, slo-ttft-ms, slo-tpot-ms, replicas, scrape, prior, jitter, and "
+                   "prefill, decode and both: numbers of pods")
+      ->group(system);
   option("--find-ratio", flags->most_pods,
          "Instead of --pods: the fewest pods of --profile, up to so many, and their split into "
          "roles, that keep --goodput")

@@ -17,6 +17,9 @@
 
 namespace baton::orchestrator::simulate {
 
+inline constexpr int kMostPods = 10'000;
+inline constexpr int kMostReplicas = 64;
+
 // Policies of both stages, as `baton simulate --policy` names them: "round_robin", or
 // "predicted/least_request".
 struct PolicyPair {
@@ -30,6 +33,10 @@ struct PolicyPair {
 // "prefill=4,decode=2:llama3-8b-h100*2": pods named prefill-0 and so on. Errors: kInvalidArgument.
 [[nodiscard]] Result<std::vector<SimulatedPod>> parse_pods(std::string_view text,
                                                            const EngineProfile& usual);
+// That they decode and share one block size, at most kMostPods. Errors: kInvalidArgument, which
+// begins with `option`.
+[[nodiscard]] Result<void> check_pods(const std::vector<SimulatedPod>& pods,
+                                      std::string_view option);
 // "decode-1@60+30". Errors: kInvalidArgument, also where there is no such pod.
 [[nodiscard]] Result<PodLoss> parse_loss(std::string_view text,
                                          const std::vector<SimulatedPod>& pods);

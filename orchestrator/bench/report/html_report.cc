@@ -17,9 +17,13 @@ void drop_details(Json& run) {
   for (const char* key : kDetailed) run.erase(key);
 }
 
+// Of runs, or of the points of a sweep, which hold one.
 void drop_details_of_all(Json& runs) {
   if (!runs.is_array()) return;
-  for (Json& run : runs) drop_details(run);
+  for (Json& run : runs) {
+    drop_details(run);
+    if (run.is_object() && run.contains("run")) drop_details(run["run"]);
+  }
 }
 
 Json without_details(Json results) {

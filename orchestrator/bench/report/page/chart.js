@@ -200,6 +200,14 @@ function legend(entries, kind) {
       'div', {class: kind ? `legend ${kind}` : 'legend'},
       entries.map(([color, words]) => el('span', {class: `c-${color}`}, words)));
 }
+// Of lines that are told apart by their dashes too: {name, color, dash}.
+function lineLegend(lines) {
+  const key = ({color, dash}) =>
+      sv('svg', {width: 26, height: 10, 'aria-hidden': 'true'},
+         sv('line',
+            {x1: 0, x2: 26, y1: 5, y2: 5, class: `line c-${color}`, 'stroke-dasharray': dash}));
+  return el('div', {class: 'legend lines'}, lines.map((l) => el('span', {}, key(l), l.name)));
+}
 
 function plot(title, description, width, height, frames, {key = null, note = null} = {}) {
   const picture =

@@ -82,10 +82,8 @@ function dueTtft(run, statistic) {
 }
 
 function sweepLatencyPlot(drawn, best, knee, bound) {
-  const series = [
-    ['p99', 'red', (p) => dueTtft(p, 'p99')],
-    ['median', 'blue', (p) => dueTtft(p, 'median')]
-  ];
+  const series =
+      [['p99', 'red', (p) => dueTtft(p, 'p99')], ['median', 'blue', (p) => dueTtft(p, 'median')]];
   const values = nums(series.flatMap(([, , of]) => drawn.map(of)));
   if (!values.length)
     return el('figure', {}, el('h3', {}, 'TTFT'), nothing('No request completed at any rate.'));
@@ -106,8 +104,7 @@ function sweepLatencyPlot(drawn, best, knee, bound) {
       `TTFT p99 from the schedule over offered rate: ${
           drawn.map((p) => `${ms(dueTtft(p, 'p99'))} at ${figure(pointRate(p))} per second`)
               .join(', ')}`,
-      540, 322, [frame],
-      {
+      540, 322, [frame], {
         key: legend(series.map(([name, color]) => [color, name])),
         note: 'From the time at which requests were due. Ringed: the best point.'
       });
@@ -271,7 +268,7 @@ function comparisonCdfs(sides) {
           (m) => cdfPlot(
               m, sides.flatMap((side, i) => {
                 const all = side.runs.map((r) => object(object(r.baton).cdf)[m]);
-                const color = SIDES[i % SIDES.length], dash = DASHES[i % DASHES.length];
+                const {color, dash} = sideStyle(i);
                 return [
                   {name: side.name, color, cdf: meanCdf(all), dash},
                   ...(all.length > 1 ?
@@ -291,6 +288,9 @@ function middleOf(runs, key) {
                           (values[half - 1] + values[half]) / 2;
 }
 
+const sideCell = (name, i) =>
+    el('td', {class: 'name'}, el('span', {class: `swatch c-${sideStyle(i).color}`}, name));
+
 function sideTable(sides) {
   return table(
       [
@@ -299,10 +299,9 @@ function sideTable(sides) {
       ],
       sides.map(
           (s, i) =>
-              [el('td', {}, el('span', {class: `swatch c-${SIDES[i % SIDES.length]}`}, s.name)),
-               textCell(s.target), count(s.runs.length), ms(middleOf(s.runs, 'median_ttft_ms')),
-               ms(middleOf(s.runs, 'p99_ttft_ms')), ms(middleOf(s.runs, 'median_tpot_ms')),
-               ms(middleOf(s.runs, 'median_e2el_ms')),
+              [sideCell(s.name, i), textCell(s.target), count(s.runs.length),
+               ms(middleOf(s.runs, 'median_ttft_ms')), ms(middleOf(s.runs, 'p99_ttft_ms')),
+               ms(middleOf(s.runs, 'median_tpot_ms')), ms(middleOf(s.runs, 'median_e2el_ms')),
                `${figure(middleOf(s.runs, 'output_throughput'))} tokens/s`,
                count(nums(s.runs.map((r) => r.failed)).reduce((a, b) => a + b, 0))]),
       {numeric: [2, 3, 4, 5, 6, 7, 8]});

@@ -1,7 +1,7 @@
 // Reads the results and builds the page.
 
 function header(over, title, lead) {
-  document.title = `${title} · baton bench`;
+  document.title = `${title} · ${over.split(/[,·]/)[0].trim()}`;
   return el(
       'header', {}, el('div', {class: 'over'}, over), el('h1', {}, title),
       lead ? el('p', {class: 'lead'}, lead) : null);
@@ -10,9 +10,11 @@ function header(over, title, lead) {
 // One run among several, chosen by name; its sections below.
 function chooser(runs, chosen) {
   const shown = el('div', {});
-  const show = (i) => shown.replaceChildren(
-      ...[verdict(runs[i].run), runFacts(runs[i].run), runSections(runs[i].run)].flat(4).filter(
-          Boolean));
+  const show = (i) =>
+      shown.replaceChildren(...[isSimulated(runs[i].run) ? null : verdict(runs[i].run),
+                                runFacts(runs[i].run), runSections(runs[i].run)]
+                                .flat(4)
+                                .filter(Boolean));
   const select = el('select', {id: 'run'}, runs.map((r, i) => el('option', {value: i}, r.name)));
   select.value = String(chosen);
   select.addEventListener('change', () => show(Number(select.value)));
@@ -30,6 +32,7 @@ function chooser(runs, chosen) {
 }
 
 function verdictOfAll(runs) {
+  if (runs.every((r) => isSimulated(r.run))) return simulatedNote();
   const unsound = runs.filter((r) => !isSound(r.run)),
         partial = runs.filter((r) => object(r.run.baton).partial === true);
   const names = (list) => list.map((r) => r.name).join('; ');
@@ -55,8 +58,8 @@ function runPage(run) {
   const baton = object(run.baton);
   return [
     header(
-        ['baton bench', dateWords(run.date)].filter(Boolean).join(' · '),
-        text(run.model_id) || 'One run',
+        [toolOf(run), dateWords(run.date)].filter(Boolean).join(' · '),
+        text(run.model_id) || (isSimulated(run) && text(run.label)) || 'One run',
         [text(baton.target) && `on ${baton.target}`, rateWords(run)].filter(Boolean).join(', ')),
     verdict(run), runFacts(run), runSections(run)
   ];
@@ -117,13 +120,13 @@ function comparePage(comparison) {
       sides.flatMap((s) => s.runs.map((run, i) => ({run, name: `${s.name}, run ${i + 1}`})));
   const first = object(runs[0] && runs[0].run);
   const head = header(
-      ['baton bench, comparison', dateWords(first.date)].filter(Boolean).join(' · '),
+      [`${toolOf(first)}, comparison`, dateWords(first.date)].filter(Boolean).join(' · '),
       sides.map((s) => s.name).join(' against ') || 'Comparison',
       [text(first.model_id), text(object(first.baton).workload)].filter(Boolean).join(', '));
   if (!runs.length) return [head, nothing('The comparison has no runs.')];
   return [
     head, verdictOfAll(runs), section('Ratios', forestPlot(array(comparison.ratios))),
-    sideTable(sides),
+    sideTable(sides), podComparison(sides),
     section(
         'Latency distributions',
         el('p', {class: 'note'},
@@ -146,7 +149,7 @@ function saveButton(json, name) {
 function build() {
   const json = document.getElementById('results').textContent;
   const results = object(JSON.parse(json));
-  const pages = {sweep: sweepPage, compare: comparePage};
+  const pages = {sweep: sweepPage, compare: comparePage, parameter_sweep: parameterSweepPage};
   const content = (pages[results.kind] || runPage)(results);
   const version = text(results.baton_version) || text(object(results.baton).version);
   document.getElementById('page').replaceChildren(

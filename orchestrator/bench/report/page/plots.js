@@ -8,6 +8,11 @@ const METRICS = {
 };
 const SIDES = ['blue', 'red', 'green', 'purple', 'orange', 'sky'];
 const DASHES = [null, '7 3', '2 3', '9 3 2 3', '4 4', '1 4'];
+// How the lines of side `i` are drawn.
+const sideStyle = (i) => ({
+  color: SIDES[i % SIDES.length],
+  dash: DASHES[(i + Math.floor(i / SIDES.length)) % DASHES.length]
+});
 const STAGES = [
   ['plan', 'plan', 'grey'], ['prefill_queue', 'prefill queue', 'sky'],
   ['prefill', 'prefill', 'blue'], ['decode_queue', 'decode queue', 'yellow'],
@@ -47,7 +52,7 @@ function cdfPlot(metric, curves, bound) {
       (c) => `${c.name}: median ${ms(quantileAt(c.cdf, 0.5))}, p99 ${ms(quantileAt(c.cdf, 0.99))}`);
   const {picture, figure: node} = plot(
       `${short}, ${long}`, `Distribution of ${short}. ${described.join('. ')}`, width, height,
-      [frame], {key: main.length > 1 ? legend(main.map((c) => [c.color, c.name])) : null});
+      [frame], {key: main.length > 1 ? lineLegend(main) : null});
   const first = main[0];
   readOut(
       picture, first.cdf.map((v, i) => {

@@ -74,19 +74,21 @@ function promptWords(baton) {
 function runFacts(run) {
   const baton = object(run.baton);
   return facts([
-    ['target', baton.target], ['model', run.model_id], ['load', rateWords(run)],
+    ['target', baton.target], ['model', run.model_id],
+    [isSimulated(run) ? 'policy' : 'label', run.label], ['load', rateWords(run)],
     [
       'requests',
       num(run.num_prompts) === null ? '' : `${count(run.num_prompts)} in ${figure(run.duration)} s`
     ],
-    ['workload', baton.workload, true], ['prompt lengths from', promptWords(baton), true],
+    ['workload', baton.workload, true],
+    ['prompt lengths from', isSimulated(run) ? '' : promptWords(baton), true],
     ['date', dateWords(run.date)], ['version', baton.version ? `baton ${baton.version}` : ''],
-    ['label', run.label], ['seed', baton.seed],
-    ['command', baton.command ? el('code', {}, baton.command) : '', true]
+    ['seed', baton.seed], ['command', baton.command ? el('code', {}, baton.command) : '', true]
   ]);
 }
 
 function verdict(run) {
+  if (isSimulated(run)) return simulatedNote();
   const baton = object(run.baton);
   const reasons = array(baton.unsound_reasons).map(text);
   const sound = baton.sound !== false, partial = baton.partial === true;
@@ -387,7 +389,7 @@ function repeatTables(baton) {
 function generatorFacts(baton) {
   const generator = object(baton.generator), lag = object(generator.send_lag_ms),
         usage = object(baton.usage);
-  if (!baton.generator) return null;
+  if (!baton.generator || isSimulated(run)) return null;
   return el(
       'p', {class: 'note', style: 'margin-top:14px'}, 'The generator: ',
       num(lag.p99) === null ? '' :
@@ -404,7 +406,7 @@ function generatorFacts(baton) {
 
 function runSections(run) {
   return [
-    tiles(run), cdfSection(run), timelineSection(run), splitSection(run), failureSection(run),
-    figureSection(run)
+    tiles(run), cdfSection(run), timelineSection(run), splitSection(run), podSection(run),
+    failureSection(run), figureSection(run)
   ];
 }
