@@ -41,6 +41,7 @@ int run(int argc, char** argv) {
   baton::orchestrator::add_bench_command(app, exit_code);
   baton::orchestrator::add_kv_perf_command(app, exit_code);
   baton::orchestrator::add_simulate_command(app, exit_code);
+  baton::orchestrator::add_fit_profile_command(app, exit_code);
   baton::orchestrator::add_explain_command(app, exit_code);
 
   try {

@@ -20,6 +20,7 @@ void add_check_command(CLI::App& app, int& exit_code);
 void add_bench_command(CLI::App& app, int& exit_code);
 void add_kv_perf_command(CLI::App& app, int& exit_code);
 void add_simulate_command(CLI::App& app, int& exit_code);
+void add_fit_profile_command(CLI::App& app, int& exit_code);
 void add_explain_command(CLI::App& app, int& exit_code);
 
 // Writes a result of `baton COMMAND` to a file, or to stdout where `path` is "-". False, and stderr

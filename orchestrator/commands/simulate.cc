@@ -43,6 +43,7 @@ struct SimulateFlags {
   std::string json;
   std::string html;
   std::string csv;
+  bool save_detailed = false;
   bool quiet = false;
 };
 
@@ -94,6 +95,7 @@ Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
     if (!slo) return std::unexpected(slo.error());
     study.goodput = *slo;
   }
+  study.detailed = flags.save_detailed;
   study.system.split = flags.split == "always"  ? Split::kAlways
                        : flags.split == "never" ? Split::kNever
                                                 : Split::kAuto;
@@ -200,6 +202,10 @@ void add_simulate_command(CLI::App& app, int& exit_code) {
   command->add_option("--json", flags->json, "Result file; -: stdout")->group(results);
   command->add_option("--csv", flags->csv, "One line a request; -: stdout")->group(results);
   command->add_option("--html", flags->html, "Report, one page that needs nothing else")
+      ->group(results);
+  command
+      ->add_flag("--save-detailed", flags->save_detailed,
+                 "With every request's lengths and times in --json")
       ->group(results);
   command->add_flag("--quiet", flags->quiet, "No progress")->group(results);
   command->callback([flags, &exit_code] { exit_code = run_simulate(*flags); });

@@ -6,10 +6,10 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
+
+#include "orchestrator/simulate/json_file.h"
 
 namespace baton::orchestrator::simulate {
 namespace {
@@ -177,18 +177,9 @@ Result<void> set(EngineProfile& profile, const std::string& file, const std::str
 }
 
 Result<EngineProfile> read_profile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return bad(path + ": cannot be read");
-  std::ostringstream text;
-  text << file.rdbuf();
-  Json json;
-  try {
-    json = Json::parse(text.str());
-  } catch (const Json::parse_error& error) {
-    const std::string so_far = text.str().substr(0, error.byte);
-    return bad(fmt::format("{}:{}: no JSON: {}", path, 1 + std::ranges::count(so_far, '\n'),
-                           error.what()));
-  }
+  const auto read = read_json_file(path);
+  if (!read) return std::unexpected(read.error());
+  const Json& json = *read;
   if (!json.is_object()) return bad(path + ": must hold one JSON object");
   EngineProfile profile;
   profile.name = path.substr(path.rfind('/') + 1);

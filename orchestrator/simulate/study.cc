@@ -150,6 +150,7 @@ class Study {
 
     bench::SummaryOptions summary;
     summary.slo = options_.goodput;
+    summary.detailed = options_.detailed;
     summary.window = plan->window;
     summary.backend = "simulated";
     summary.label = policy.name;

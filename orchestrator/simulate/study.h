@@ -53,6 +53,7 @@ struct StudyOptions {
   EngineProfile profile;
   Duration jitter{};  // each arrival is shifted by up to so much either way, by the seed
   bench::Slo goodput;
+  bool detailed = false;  // results hold each request's times
 };
 
 struct StudyResult {

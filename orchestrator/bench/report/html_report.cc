@@ -15,6 +15,7 @@ constexpr std::array kDetailed = {"input_lens",  "output_lens",     "ttfts", "it
 void drop_details(Json& run) {
   if (!run.is_object()) return;
   for (const char* key : kDetailed) run.erase(key);
+  if (run.contains("baton") && run["baton"].is_object()) run["baton"].erase("requests");
 }
 
 // Of runs, or of the points of a sweep, which hold one.

@@ -227,6 +227,7 @@ Json baton_json(const RunResult& run, const Measured& measured, const SummaryOpt
   put_groups(json, measured, "priority", &RequestRecord::priority);
   json["usage"] = usage_json(measured);
   if (auto split = split_json(measured)) json["split"] = std::move(*split);
+  if (options.detailed) json["requests"] = requests_json(measured);
   json["steady"] = steady_json(run.records, options.window);
   json["timeline"] = timeline_json(run.records);
   json["cdf"] = cdf_json(measured);

@@ -40,6 +40,9 @@ struct Peaks {
 
 // Where the TTFT went. nullopt: no answer told.
 [[nodiscard]] std::optional<Json> split_json(const Measured& measured);
+// --save-detailed beside vLLM's arrays and in their order, times in seconds too: what was cached,
+// which pods served, and how long they took. Empty or 0 where that was not told.
+[[nodiscard]] Json requests_json(const Measured& measured);
 // What the target did inside the window, whenever the request was sent.
 [[nodiscard]] Json steady_json(const std::vector<RequestRecord>& records, const Window& window);
 // Second by second since the run's start, the warm-up included.

@@ -131,4 +131,22 @@ std::optional<Json> split_json(const Measured& measured) {
       {"retries", account.retries}};
 }
 
+Json requests_json(const Measured& measured) {
+  Json json = Json::object();
+  for (const char* key :
+       {"cached_lens", "prefill_pods", "decode_pods", "prefill_times", "first_step_times"}) {
+    json[key] = Json::array();
+  }
+  const StageTimes untold;
+  for (const RequestRecord* record : measured.requests) {
+    const StageTimes& stages = record->stages ? *record->stages : untold;
+    json["cached_lens"].push_back(record->cached_tokens);
+    json["prefill_pods"].push_back(text_json(stages.prefill_pod));
+    json["decode_pods"].push_back(text_json(stages.decode_pod));
+    json["prefill_times"].push_back(stages.prefill_ms / 1e3);
+    json["first_step_times"].push_back(stages.first_step_ms / 1e3);
+  }
+  return json;
+}
+
 }  // namespace baton::orchestrator::bench

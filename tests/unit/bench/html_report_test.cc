@@ -69,8 +69,10 @@ TEST(HtmlReport, DetailedArraysStayOut) {
        {"input_lens", "output_lens", "ttfts", "itls", "start_times", "generated_texts", "errors"}) {
     run[key] = {"a secret"};
   }
+  run["baton"]["requests"] = {{"decode_pods", {"a secret"}}};
   const Json compare = {{"kind", "compare"}, {"sides", {{{"name", "A"}, {"runs", {run}}}}}};
-  for (const Json& file : {run, Json{{"kind", "sweep"}, {"points", {run}}}, compare}) {
+  const Json swept = {{"kind", "parameter_sweep"}, {"points", {{{"value", 1}, {"run", run}}}}};
+  for (const Json& file : {run, Json{{"kind", "sweep"}, {"points", {run}}}, swept, compare}) {
     EXPECT_THAT(html_report(file), Not(HasSubstr("a secret")));
   }
   EXPECT_EQ(embedded(html_report(run)), bare);

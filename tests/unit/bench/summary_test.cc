@@ -251,6 +251,7 @@ TEST(Summary, SavesDetailsInSeconds) {
   EXPECT_EQ(summary["generated_texts"], Json({"abc", "", ""}));
   EXPECT_EQ(summary["errors"], Json({"", "", "429 queue_full"}));
   EXPECT_FALSE(summary_of(records).contains("ttfts"));
+  EXPECT_FALSE(summary_of(records)["baton"].contains("requests"));
 }
 
 TEST(Summary, CountsOnlyWhatIsDueInTheWindow) {
@@ -502,6 +503,18 @@ TEST(Split, KeepsAQueueThatRunsBesideThePrefillOutOfTheSum) {
   const Json whole = summary_of({whole_request(0)})["baton"]["split"];
   EXPECT_DOUBLE_EQ(whole["stages_ms"]["decode_queue"]["mean"], 20);
   EXPECT_TRUE(whole["concurrent_ms"]["decode_queue"].is_null());
+}
+
+TEST(Split, IsSavedRequestByRequest) {
+  SummaryOptions options = options_of();
+  options.detailed = true;
+  const Json requests = summary_of({split_request(0), whole_request(1), completed({.index = 2})},
+                                   options)["baton"]["requests"];
+  EXPECT_EQ(requests["prefill_pods"], Json({"p0", "", ""}));
+  EXPECT_EQ(requests["decode_pods"], Json({"d0", "d1", ""}));
+  EXPECT_EQ(requests["prefill_times"], Json({0.06, 0.04, 0.0}));
+  EXPECT_EQ(requests["first_step_times"], Json({0.005, 0.004, 0.0}));
+  EXPECT_EQ(requests["cached_lens"].size(), 3U);
 }
 
 TEST(Split, CountsWhatMoved) {
