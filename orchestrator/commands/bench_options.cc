@@ -272,6 +272,9 @@ Result<bench::SessionOptions> session_options_of(const BenchOptions& options) {
   if (options.require_good && (slo.empty() || options.sweep || options.compare)) {
     return bad("--require-good judges a run by its --goodput; --sweep and --compare have none");
   }
+  if (options.token_ids > 0 && options.workload_kind == "sessions") {
+    return bad("--token-ids: sessions hold answers, which come as text");
+  }
   if (int(options.json == "-") + int(options.csv == "-") + int(options.html == "-") > 1) {
     return bad("only one result can go to stdout");
   }

@@ -42,6 +42,8 @@ struct Request {
   Plan plan;
   PlanAccount account;
   std::vector<TokenId> ids;
+  bool is_quoted = false;   // by the next turn of its session
+  std::vector<int> answer;  // where it is
   int max_tokens = 0;
   int attempt = 0;
   bool in_prefill = false;

@@ -172,6 +172,7 @@ class Simulation {
     request.replica = replicas_[replicas_.size() == 1 ? 0 : random_() % replicas_.size()].get();
     request.ids.assign(asked->token_ids.begin(), asked->token_ids.end());
     request.max_tokens = asked->max_tokens;
+    request.is_quoted = !asked->last_of_session;
     request.came_at = now_;
     request.wanted.lora = asked->model;
     request.wanted.blocks =
@@ -431,6 +432,7 @@ class Simulation {
     request.last_token_at = now_;
     record.last_token = at;
     ++record.output_tokens;
+    if (request.is_quoted) request.answer.push_back(event.token.token);
     if (!event.finish) return;
     learn_pace(request, now_);
     end(request, bench::Outcome::kCompleted, "");
@@ -455,9 +457,10 @@ class Simulation {
       request.replica->outputs.observe(record.output_tokens);
     result_.run.records.push_back(std::move(record));
     const std::size_t index = request.index;
+    if (outcome != bench::Outcome::kCompleted) request.answer.clear();
+    workload_.answered_ids(index, request.answer);
     requests_.erase(index);
     --left_;
-    workload_.answered(index, {});
     if (const auto next = followers_.find(index); next != followers_.end()) {
       for (const auto& [follower, pause] : next->second) {
         const TimePoint at = std::max(now_ + pause, kEpoch + schedule_[follower]);

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,6 +51,8 @@ class Workload {
 
   // Sessions: what request `index` was answered, and whether the next turn may be built now.
   virtual void answered(std::size_t /*index*/, std::string_view /*text*/) {}
+  // The same of a prompt of token ids.
+  virtual void answered_ids(std::size_t /*index*/, std::span<const int> /*ids*/) {}
   // Sessions: the request that must have been answered before `index` may be sent, and the pause
   // after that answer. nullopt: none.
   [[nodiscard]] virtual std::optional<std::pair<std::size_t, Duration>> follows(

@@ -52,6 +52,9 @@ class MixedWorkload final : public Workload {
   void answered(std::size_t index, std::string_view text) override {
     inner_->answered(index, text);
   }
+  void answered_ids(std::size_t index, std::span<const int> ids) override {
+    inner_->answered_ids(index, ids);
+  }
   [[nodiscard]] std::optional<std::pair<std::size_t, Duration>> follows(
       std::size_t index) override {
     return inner_->follows(index);

@@ -107,7 +107,7 @@ std::vector<Length> lengths_of(const WorkloadSpec& spec) {
   return {};
 }
 
-Result<void> check_spec(const WorkloadSpec& spec, const PromptBuilder& prompts) {
+Result<void> check_spec(const WorkloadSpec& spec) {
   for (const Length& length : lengths_of(spec)) {
     if (auto checked = check_length(length.option, length.tokens); !checked) return checked;
   }
@@ -135,9 +135,6 @@ Result<void> check_spec(const WorkloadSpec& spec, const PromptBuilder& prompts) 
   }
   if (auto checked = check_mix("models", spec.models); !checked) return checked;
   if (auto checked = check_mix("priorities", spec.priorities); !checked) return checked;
-  if (prompts.makes_token_ids() && spec.kind == WorkloadKind::kSessions) {
-    return bad_option("kind", "sessions hold answers, so their prompts cannot be token ids");
-  }
   return {};
 }
 
@@ -224,7 +221,7 @@ Result<PriorityMix> parse_priority_mix(std::string_view text) {
 
 Result<std::unique_ptr<Workload>> make_workload(const WorkloadSpec& spec,
                                                 const PromptBuilder& prompts) {
-  if (const auto checked = check_spec(spec, prompts); !checked) {
+  if (const auto checked = check_spec(spec); !checked) {
     return std::unexpected(checked.error());
   }
   auto workload = make_plain(spec, prompts);

@@ -258,6 +258,26 @@ TEST(SessionsWorkload, TurnsWithoutAnAnswerAreLeftOut) {
   EXPECT_EQ(third.turns[1].text, "second");
 }
 
+TEST(SessionsWorkload, PromptsOfIdsHoldTheIdsOfAnswers) {
+  const PromptBuilder prompts = PromptBuilder::from_token_ids({3, 1000}, 0);
+  const auto workload = made(sessions_spec(), prompts);
+  const std::vector<int> first = nth(*workload, 0).token_ids;
+  ASSERT_EQ(first.size(), 50U);
+  workload->answered_ids(0, std::vector<int>{2001, 2002});
+  const WorkloadRequest second = nth(*workload, 3);
+  ASSERT_EQ(second.token_ids.size(), 62U);
+  EXPECT_EQ(second.prompt_tokens, 62);
+  EXPECT_TRUE(second.turns.empty());
+  EXPECT_TRUE(std::equal(first.begin(), first.end(), second.token_ids.begin()));
+  EXPECT_EQ(second.token_ids[50], 2001);
+  EXPECT_EQ(second.token_ids[51], 2002);
+  workload->answered_ids(3, {});  // it failed, and is left out
+  const WorkloadRequest third = nth(*workload, 6);
+  ASSERT_EQ(third.token_ids.size(), 62U);
+  EXPECT_TRUE(std::equal(first.begin(), first.end(), third.token_ids.begin()));
+  EXPECT_EQ(nth(*workload, 4).token_ids.size(), 10U);  // of a session without an answer
+}
+
 TEST(SessionsWorkload, LimitCutsTheLastTurns) {
   const PromptBuilder prompts = builder_of(word_tokens);
   WorkloadSpec spec = sessions_spec();

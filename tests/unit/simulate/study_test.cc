@@ -176,6 +176,54 @@ TEST(StudyTest, FindsTheFewestPods) {
   EXPECT_THAT(render_study(none->json), HasSubstr("not even 8 pods hold it"));
 }
 
+StudyOptions study_of_sessions() {
+  StudyOptions study;
+  study.workload.kind = bench::WorkloadKind::kSessions;
+  study.workload.sessions = 4;
+  study.workload.turns = 3;
+  study.workload.first_tokens = 800;
+  study.workload.turn_tokens = 64;
+  study.workload.output_tokens = 32;
+  study.workload.think_time = std::chrono::seconds(2);
+  study.load.rate = 100;
+  study.load.seed = 3;
+  study.system.pods = *parse_pods("both=2", *find_engine_profile("llama3-8b-h100"));
+  study.policies = {*parse_policy("predicted")};
+  return study;
+}
+
+TEST(StudyTest, TurnsOfASessionHoldItsAnswersAndComeAfterThem) {
+  const auto result = run_study(study_of_sessions(), {});
+  ASSERT_TRUE(result) << result.error().message;
+  const auto& records = result->records;
+  ASSERT_EQ(records.size(), 12U);
+  for (std::size_t i = 4; i < records.size(); ++i) {
+    const bench::RequestRecord& before = records[i - 4];
+    EXPECT_TRUE(records[i].completed());
+    EXPECT_EQ(records[i].session, before.session);
+    EXPECT_EQ(records[i].prompt_tokens, before.prompt_tokens + 32 + 64);
+    EXPECT_EQ(records[i].sent, before.ended + std::chrono::seconds(2));
+    // The answer's KV too is in the pod's cache, but for its last token and a block that is not
+    // full.
+    EXPECT_GE(records[i].cached_tokens, before.prompt_tokens + 32 - 1 - 15);
+  }
+}
+
+TEST(StudyTest, ATurnThatFailsIsLeftOutOfTheNext) {
+  StudyOptions study = study_of_sessions();
+  study.workload.sessions = 1;
+  study.workload.output_tokens = 64;  // some 500 ms
+  study.system.pods = *parse_pods("both=1", *find_engine_profile("llama3-8b-h100"));
+  study.system.losses = {*parse_loss("both-0@0.3+0", study.system.pods)};
+  study.workload.think_time = std::chrono::seconds(100);  // longer than the pod takes to start
+  const auto result = run_study(study, {});
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_FALSE(result->records[0].completed());
+  EXPECT_TRUE(result->records[1].completed());
+  EXPECT_EQ(result->records[1].prompt_tokens, 64);
+  EXPECT_EQ(result->records[2].prompt_tokens, 64 + 64 + 64);
+}
+
 TEST(StudyTest, TakesNoClosedLoop) {
   StudyOptions study = small_study();
   study.load.concurrency = 4;
