@@ -138,6 +138,17 @@ void add_workload_flags(CLI::App& command, BenchOptions& options) {
                   "Models or LoRA adapters and their weights, as base=3,sql=1")
       ->group(group);
   command
+      .add_option("--adapters", options.adapters,
+                  "So many LoRA adapters, named adapter-0 and so on, instead of a --model-mix")
+      ->check(CLI::Range(0, 100000))
+      ->group(group);
+  command
+      .add_option("--adapter-zipf", options.adapter_zipf,
+                  "Above 0, some of them are more popular: as 1 / rank^zipf")
+      ->check(CLI::Range(0.0, 20.0))
+      ->capture_default_str()
+      ->group(group);
+  command
       .add_option("--priority-mix", options.priority_mix,
                   "Priorities and their weights, as 0=0.9,5=0.1")
       ->group(group);

@@ -200,6 +200,10 @@ Result<bench::WorkloadSpec> workload_of(const BenchOptions& options) {
     if (!mix) return std::unexpected(mix.error());
     spec.models = std::move(*mix);
   }
+  if (options.adapters > 0) {
+    if (!spec.models.empty()) return bad("--adapters and --model-mix both choose models; give one");
+    spec.models = bench::adapter_mix(options.adapters, options.adapter_zipf);
+  }
   if (!options.priority_mix.empty()) {
     auto mix = bench::parse_priority_mix(options.priority_mix);
     if (!mix) return std::unexpected(mix.error());

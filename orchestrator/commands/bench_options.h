@@ -46,6 +46,8 @@ struct BenchOptions {
   std::string workload_kind = "random";
   double think_time_s = 0;
   std::string model_mix;
+  int adapters = 0;
+  double adapter_zipf = 0;
   std::string priority_mix;
 
   std::string prompts = "auto";

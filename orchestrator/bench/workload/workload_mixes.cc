@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "orchestrator/bench/workload/workload_kinds.h"
@@ -8,33 +9,37 @@
 namespace baton::orchestrator::bench {
 namespace {
 
-template <class Value>
-const Value& drawn(const std::vector<Share<Value>>& shares, Draws draws) {
-  double sum = 0;
-  for (const Share<Value>& share : shares) sum += share.weight;
-  double left = draws.unit() * sum;
-  const Value* last = nullptr;
-  for (const Share<Value>& share : shares) {
-    if (share.weight <= 0) continue;
-    last = &share.value;
-    if (left < share.weight) break;
-    left -= share.weight;
-  }
-  return *last;
-}
+constexpr std::size_t kMostNamed = 8;
 
-// "base 75 %, sql 25 %"
+// Shares from which to draw.
 template <class Value>
-std::string percents(const std::vector<Share<Value>>& shares) {
-  double sum = 0;
-  for (const Share<Value>& share : shares) sum += share.weight;
-  std::string text;
-  for (const Share<Value>& share : shares) {
-    text += fmt::format("{}{} {:.3g} %", text.empty() ? "" : ", ", share.value,
-                        100 * share.weight / sum);
+class Mix {
+ public:
+  explicit Mix(const std::vector<Share<Value>>& shares) : shares_(shares) {
+    double sum = 0;
+    for (const Share<Value>& share : shares_) sums_.push_back(sum += share.weight);
   }
-  return text;
-}
+  [[nodiscard]] bool empty() const { return shares_.empty(); }
+  [[nodiscard]] const Value& draw(Draws draws) const {
+    const auto above = std::ranges::upper_bound(sums_, draws.unit() * sums_.back());
+    return shares_[static_cast<std::size_t>(above - sums_.begin())].value;
+  }
+  // "base 75 %, sql 25 %"
+  [[nodiscard]] std::string describe() const {
+    std::string text;
+    for (const Share<Value>& share : shares_ | std::views::take(kMostNamed)) {
+      text += fmt::format("{}{} {:.3g} %", text.empty() ? "" : ", ", share.value,
+                          100 * share.weight / sums_.back());
+    }
+    if (shares_.size() > kMostNamed)
+      text += fmt::format(", and {} more", shares_.size() - kMostNamed);
+    return text;
+  }
+
+ private:
+  std::vector<Share<Value>> shares_;
+  std::vector<double> sums_;
+};
 
 // A workload whose requests are given a model, a priority, and a time to leave.
 class MixedWorkload final : public Workload {
@@ -65,10 +70,10 @@ class MixedWorkload final : public Workload {
     const std::uint64_t who =
         request->session >= 0 ? static_cast<std::uint64_t>(request->session) : index;
     if (!models_.empty() && request->model.empty()) {
-      request->model = drawn(models_, draws(Purpose::kModel, who));
+      request->model = models_.draw(draws(Purpose::kModel, who));
     }
     if (!priorities_.empty() && request->priority == 0) {
-      request->priority = drawn(priorities_, draws(Purpose::kPriority, who));
+      request->priority = priorities_.draw(draws(Purpose::kPriority, who));
     }
     Draws leave = draws(Purpose::kLeave, index);
     if (leave.unit() < leave_share_) {
@@ -78,8 +83,8 @@ class MixedWorkload final : public Workload {
   }
   [[nodiscard]] std::string describe() const override {
     std::string text = inner_->describe();
-    if (!models_.empty()) text += "; models " + percents(models_);
-    if (!priorities_.empty()) text += "; priorities " + percents(priorities_);
+    if (!models_.empty()) text += "; models " + models_.describe();
+    if (!priorities_.empty()) text += "; priorities " + priorities_.describe();
     if (leave_share_ > 0) text += fmt::format("; {:.3g} % leave early", 100 * leave_share_);
     return text;
   }
@@ -90,8 +95,8 @@ class MixedWorkload final : public Workload {
   }
 
   std::uint64_t seed_;
-  ModelMix models_;
-  PriorityMix priorities_;
+  Mix<std::string> models_;
+  Mix<int> priorities_;
   double leave_share_;
   std::unique_ptr<Workload> inner_;
 };

@@ -203,6 +203,14 @@ Result<WorkloadKind> parse_workload_kind(std::string_view name) {
 
 Result<ModelMix> parse_model_mix(std::string_view text) { return parse_mix(text, "model"); }
 
+ModelMix adapter_mix(int adapters, double zipf) {
+  ModelMix mix;
+  for (int i = 0; i < adapters; ++i) {
+    mix.push_back({fmt::format("adapter-{}", i), std::pow(i + 1.0, -zipf)});
+  }
+  return mix;
+}
+
 Result<PriorityMix> parse_priority_mix(std::string_view text) {
   const auto named = parse_mix(text, "priority");
   if (!named) return std::unexpected(named.error());

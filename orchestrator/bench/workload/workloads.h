@@ -37,6 +37,8 @@ using ModelMix = std::vector<Share<std::string>>;
 using PriorityMix = std::vector<Share<int>>;
 // "base=3,sql-lora=1"; a name without a weight weighs 1. Errors: kInvalidArgument.
 [[nodiscard]] Result<ModelMix> parse_model_mix(std::string_view text);
+// "adapter-0" and so on, each as popular as 1 / rank^zipf says; 0: all alike.
+[[nodiscard]] ModelMix adapter_mix(int adapters, double zipf);
 // "0=0.9,5=0.1". Errors: kInvalidArgument.
 [[nodiscard]] Result<PriorityMix> parse_priority_mix(std::string_view text);
 

@@ -71,6 +71,28 @@ TEST(Mixes, TurnsOfASessionStayWithTheirModel) {
   EXPECT_EQ(workload->follows(40)->first, 0);
 }
 
+// By rank 1, 1/2, 1/3, 1/4 of 25/12.
+TEST(Mixes, AdaptersAreAsPopularAsTheirRankSays) {
+  const PromptBuilder prompts = builder_of(word_tokens);
+  WorkloadSpec spec;
+  spec.models = adapter_mix(4, 1);
+  const auto workload = made(spec, prompts);
+  std::map<std::string, int> models;
+  for (std::size_t i = 0; i < 10000; ++i) ++models[nth(*workload, i).model];
+  EXPECT_EQ(models.size(), 4);
+  EXPECT_NEAR(models["adapter-0"], 4800, 200);
+  EXPECT_NEAR(models["adapter-1"], 2400, 200);
+  EXPECT_NEAR(models["adapter-3"], 1200, 150);
+  for (const auto& adapter : adapter_mix(3, 0)) EXPECT_EQ(adapter.weight, 1.0);
+}
+
+TEST(Mixes, ManyModelsAreNotAllNamed) {
+  const PromptBuilder prompts = builder_of(word_tokens);
+  WorkloadSpec spec;
+  spec.models = adapter_mix(64, 0);
+  EXPECT_THAT(made(spec, prompts)->describe(), testing::EndsWith("adapter-7 1.56 %, and 56 more"));
+}
+
 TEST(Mixes, AreRead) {
   const auto models = parse_model_mix("base=3,sql=lora=0.5,plain");
   ASSERT_TRUE(models) << models.error().message;
