@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "orchestrator/bench/generator/request_record.h"
@@ -83,6 +84,61 @@ inline SummaryOptions options_of(Slo slo = {}) {
   options.prompt_source = "server /tokenize";
   options.seed = 7;
   return options;
+}
+
+// Two streams and a refusal over two seconds:
+//   0: due 0, sent 0, TTFT 100, gaps 10 20, E2EL 130
+//   1: due 1000, sent 1005, TTFT 300, gaps 30 30 30, E2EL 390, to 1395
+//   2: 429 at 1999, to 2000
+inline std::vector<RequestRecord> three_requests() {
+  return {completed({.index = 0, .gaps_ms = {10, 20}}),
+          completed({.index = 1,
+                     .scheduled_ms = 1000,
+                     .lag_ms = 5,
+                     .ttft_ms = 300,
+                     .gaps_ms = {30, 30, 30},
+                     .prompt_tokens = 20}),
+          failed(2, 1999, Outcome::kRejected, 429, "429 queue_full")};
+}
+
+inline Json summary_of(std::vector<RequestRecord> records,
+                       const SummaryOptions& options = options_of()) {
+  return summarize(run_of(std::move(records)), options);
+}
+
+inline std::vector<std::string> keys_of(const Json& json) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : json.items()) keys.push_back(key);
+  return keys;
+}
+
+// Split by a router, and served by one pod.
+inline RequestRecord split_request(std::size_t index) {
+  RequestRecord record = completed({.index = index, .ttft_ms = 100, .prompt_tokens = 40});
+  record.cached_tokens = 10;
+  record.stages = StageTimes{.plan_ms = 1,
+                             .prefill_queue_ms = 9,
+                             .prefill_ms = 60,
+                             .decode_queue_ms = 50,
+                             .exposed_transfer_ms = 10,
+                             .first_step_ms = 5,
+                             .kv_bytes = 1000,
+                             .retries = 1,
+                             .transport = "shm",
+                             .prefill_pod = "p0",
+                             .decode_pod = "d0"};
+  return record;
+}
+
+inline RequestRecord whole_request(std::size_t index) {
+  RequestRecord record = completed({.index = index, .ttft_ms = 80, .prompt_tokens = 60});
+  StageTimes& stages = record.stages.emplace();
+  stages.plan_ms = 1;
+  stages.prefill_ms = 40;
+  stages.decode_queue_ms = 20;
+  stages.first_step_ms = 4;
+  stages.decode_pod = "d1";
+  return record;
 }
 
 }  // namespace baton::orchestrator::bench
