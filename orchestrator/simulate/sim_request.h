@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
+#include "core/engine_model/engine.h"
 #include "core/picking/output_estimate.h"
 #include "core/picking/stream_pace.h"
 #include "orchestrator/bench/generator/request_record.h"
@@ -11,18 +13,7 @@
 namespace baton::orchestrator::simulate {
 
 // What is assumed of pods at first, wrong by a factor: above 1 they are taken to be slower.
-[[nodiscard]] inline LatencyPrior prior_of(double factor) {
-  LatencyPrior prior;
-  prior.prefill_seconds *= factor;
-  prior.prefill_seconds_per_token *= factor;
-  prior.prefill_seconds_per_pair *= factor;
-  prior.step_seconds *= factor;
-  prior.step_seconds_per_sequence *= factor;
-  prior.step_seconds_per_kv_token *= factor;
-  prior.transfer_seconds *= factor;
-  prior.transfer_bytes_per_second /= factor;
-  return prior;
-}
+[[nodiscard]] LatencyPrior prior_of(double factor);
 
 // One router: what a server has of its own.
 struct Replica {
@@ -58,6 +49,13 @@ struct Request {
   StreamMark stream_began;
   TimePoint last_token_at;
   bench::RequestRecord record;
+
+  // Puts the times of the prompt, of which the engine gave the first token, into the record.
+  void note_prefill(const engine_model::EngineEvent& event, TimePoint now);
+  // Tell the router what it would learn: that the pod computed the prompt, and how fast the stream
+  // that ends was.
+  void tell_prefill(std::uint32_t pod, Tokens cached, TimePoint now);
+  void tell_pace(TimePoint now);
 };
 
 }  // namespace baton::orchestrator::simulate

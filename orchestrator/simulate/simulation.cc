@@ -1,16 +1,15 @@
 #include "orchestrator/simulate/simulation.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <memory>
-#include <queue>
 #include <random>
 #include <unordered_map>
 #include <utility>
 
 #include "orchestrator/simulate/links.h"
-#include "orchestrator/simulate/sim_pod.h"
+#include "orchestrator/simulate/sim_event.h"
+#include "orchestrator/simulate/sim_pods.h"
 #include "orchestrator/simulate/sim_request.h"
 
 namespace baton::orchestrator::simulate {
@@ -24,21 +23,6 @@ constexpr Duration kEmptyWait = std::chrono::seconds(30);
 constexpr Duration kLease = std::chrono::seconds(30);  // lease_seconds of a pool by default
 constexpr int kMostAttempts = 4;
 
-enum class EventKind : std::uint8_t { kPod, kArrivedKv, kLease, kLoss, kStart, kScrape, kArrival };
-
-struct Event {
-  TimePoint at;
-  EventKind kind;
-  std::uint64_t id = 0;  // pod, sequence, loss or request
-
-  // Of one time: what pods finished first, then what comes in.
-  [[nodiscard]] bool operator>(const Event& other) const {
-    if (at != other.at) return at > other.at;
-    if (kind != other.kind) return kind > other.kind;
-    return id > other.id;
-  }
-};
-
 constexpr std::uint64_t kLegs = 16;  // sequence ids of one request: attempts, and two legs of each
 
 class Simulation {
@@ -51,27 +35,12 @@ class Simulation {
         schedule_(schedule),
         progress_(progress),
         random_(options.seed),
+        pods_(options.pods, options.kv_events ? told_to_replicas() : SimPod::Cache{}),
         links_(options.pods.size()) {
     for (int i = 0; i < options.replicas; ++i) {
       replicas_.push_back(std::make_unique<Replica>(prior_of(options.prior_factor)));
       replicas_.back()->planner.set_policies(options.prefill_policy, options.decode_policy);
     }
-    SimPod::Cache cache;
-    if (options.kv_events) {
-      cache.stored = [this](std::uint32_t pod, std::span<const std::uint64_t> blocks) {
-        for (const auto& replica : replicas_) replica->prefixes.confirm(blocks, pod, now_);
-      };
-      cache.removed = [this](std::uint32_t pod, std::span<const std::uint64_t> blocks) {
-        for (const auto& replica : replicas_) replica->prefixes.retract(blocks, pod);
-      };
-    }
-    for (const SimulatedPod& pod : options.pods) {
-      const auto index = static_cast<std::uint32_t>(pods_.size());
-      pods_.push_back(std::make_unique<SimPod>(pod, index, cache));
-    }
-    was_alive_.assign(pods_.size(), true);
-    dirty_.assign(pods_.size(), false);
-    woken_at_.assign(pods_.size(), TimePoint::min());
   }
 
   Result<SimulationResult> run() {
@@ -92,6 +61,17 @@ class Simulation {
  private:
   static constexpr TimePoint kEpoch = TimePoint{} + std::chrono::hours(1);
 
+  SimPod::Cache told_to_replicas() {
+    SimPod::Cache cache;
+    cache.stored = [this](std::uint32_t pod, std::span<const std::uint64_t> blocks) {
+      for (const auto& replica : replicas_) replica->prefixes.confirm(blocks, pod, now_);
+    };
+    cache.removed = [this](std::uint32_t pod, std::span<const std::uint64_t> blocks) {
+      for (const auto& replica : replicas_) replica->prefixes.retract(blocks, pod);
+    };
+    return cache;
+  }
+
   // Everything that happens at this time.
   void settle_now() {
     while (!failure_) {
@@ -101,20 +81,20 @@ class Simulation {
         handle(event);
         continue;
       }
-      if (dirty_pods_.empty()) return;
+      if (!pods_.any_touched()) return;
       drive_pods();
     }
   }
 
   void handle(const Event& event) {
     switch (event.kind) {
-      case EventKind::kPod: touch(static_cast<std::uint32_t>(event.id)); break;
+      case EventKind::kPod: pods_.touch(static_cast<std::uint32_t>(event.id)); break;
       case EventKind::kArrivedKv:
         if (event.id == link_round_) land_transfers();
         break;
       case EventKind::kLease: end_lease(event.id); break;
       case EventKind::kLoss: lose(options_.losses[event.id]); break;
-      case EventKind::kStart: pods_[event.id]->start(); break;
+      case EventKind::kStart: pods_[event.id].start(); break;
       case EventKind::kScrape:
         scrape();
         events_.push({now_ + options_.scrape_interval, EventKind::kScrape, 0});
@@ -124,24 +104,11 @@ class Simulation {
     }
   }
 
-  void touch(std::uint32_t pod) {
-    if (dirty_[pod]) return;
-    dirty_[pod] = true;
-    dirty_pods_.push_back(pod);
-  }
-
   void drive_pods() {
-    for (const std::uint32_t pod : std::exchange(dirty_pods_, {})) {
-      dirty_[pod] = false;
-      if (!pods_[pod]->alive()) continue;
-      engine_events_.clear();
-      const TimePoint next = pods_[pod]->advance(now_, engine_events_);
-      if (next != TimePoint::max() && next != woken_at_[pod]) {
-        woken_at_[pod] = next;
-        events_.push({std::max(next, now_), EventKind::kPod, pod});
-      }
-      // Handling one may add to the list of no pod but by touch().
-      const std::vector<EngineEvent> happened = std::exchange(engine_events_, {});
+    for (const std::uint32_t pod : pods_.take_touched()) {
+      std::vector<EngineEvent> happened;
+      const auto next = pods_.advance(pod, now_, happened);
+      if (next) events_.push({*next, EventKind::kPod, pod});
       for (const EngineEvent& event : happened) hear(pod, event);
     }
   }
@@ -226,7 +193,7 @@ class Simulation {
     return prefill_sequence(request) + 1;
   }
   void submit(Request& request, std::uint32_t index, SequenceId sequence) {
-    SimPod& pod = *pods_[index];
+    SimPod& pod = pods_[index];
     if (!pod.alive()) {
       retry(request, pod);
       return;
@@ -242,7 +209,7 @@ class Simulation {
     if (!spec.wait_for_kv) request.sent_at = now_;
     pod.engine().submit(sequence, std::move(spec));
     pod.count_request();
-    touch(index);
+    pods_.touch(index);
   }
 
   void retry(Request& request, const SimPod& gone) {
@@ -272,8 +239,8 @@ class Simulation {
     if (prefill_sequence(request) != prefill_leg || !request.is_kept || request.in_transfer) return;
     let_go(request);
     const std::uint32_t decode = request.plan.decode->index;
-    if (pods_[decode]->alive()) pods_[decode]->engine().abort(decode_sequence(request));
-    touch(decode);
+    if (pods_[decode].alive()) pods_[decode].engine().abort(decode_sequence(request));
+    pods_.touch(decode);
     begin_again(request);
   }
 
@@ -305,18 +272,12 @@ class Simulation {
     result_.system.prompt_tokens += request.wanted.prompt.count();
     result_.system.reused_tokens += cached.count();
     request.record.cached_tokens = static_cast<int>(cached.count());
-    Replica& replica = *request.replica;
-    replica.planner.confirm(request.plan, request.wanted, now_);
-    const PromptWork work = PromptWork::of(cached, request.wanted.prompt - cached);
-    const auto busy = replica.loads.of(pod).prefills.done({request.sent_at, now_, work, true});
-    if (!busy) return;
-    replica.model.observe(LatencyModel::PrefillSeen{
-        pod, busy->work.prompts, busy->work.uncached_tokens, busy->work.pairs, busy->seconds});
+    request.tell_prefill(pod, cached, now_);
   }
 
   void prefilled(Request& request, const EngineEvent& event) {
     request.in_prefill = false;
-    note_prefill(request, event);
+    request.note_prefill(event, now_);
     request.prefilled_at = now_;
     request.is_kept = true;
     events_.push({now_ + kLease, EventKind::kLease, prefill_sequence(request)});
@@ -325,14 +286,6 @@ class Simulation {
     computed(request, request.plan.prefill->index, event.cached_tokens);
     if (picks_decode_late()) pick_decode(request);
     submit(request, request.plan.decode->index, decode_sequence(request));
-  }
-
-  void note_prefill(Request& request, const EngineEvent& event) {
-    bench::StageTimes& stages = request.record.stages.emplace();
-    stages.prefill_queue_ms = to_ms(event.scheduled_at - request.sent_at);
-    stages.prefill_ms = to_ms(now_ - event.scheduled_at);
-    stages.retries = request.attempt;
-    if (request.plan.prefill != nullptr) stages.prefill_pod = request.plan.prefill->pod.name;
   }
 
   // Policies of others pick the decode pod when the prompt is computed, as where they are from.
@@ -352,7 +305,7 @@ class Simulation {
   }
 
   void fetch(Request& request, std::uint32_t to, const EngineEvent& event) {
-    const EngineProfile& profile = pods_[to]->spec().profile;
+    const EngineProfile& profile = pods_[to].spec().profile;
     const Tokens missing = request.wanted.prompt - event.cached_tokens;
     const Bytes bytes(missing.count() * profile.bytes_per_token.count());
     request.in_transfer = true;
@@ -394,19 +347,19 @@ class Simulation {
         LatencyModel::TransferSeen{request.plan.prefill->index, request.plan.decode->index,
                                    request.fetched, to_seconds(now_ - request.fetch_began_at)});
     let_go(request);
-    engine_model::Engine& engine = pods_[request.plan.decode->index]->engine();
+    engine_model::Engine& engine = pods_[request.plan.decode->index].engine();
     const SequenceId sequence = decode_sequence(request);
     engine.kv_arrived(sequence, engine.find(sequence)->content);
-    touch(request.plan.decode->index);
+    pods_.touch(request.plan.decode->index);
   }
 
   // The prefill pod need not keep the blocks any longer.
   void let_go(Request& request) {
     request.is_kept = false;
-    SimPod& pod = *pods_[request.plan.prefill->index];
+    SimPod& pod = pods_[request.plan.prefill->index];
     if (!pod.alive()) return;
     pod.engine().free_kept(prefill_sequence(request));
-    touch(request.plan.prefill->index);
+    pods_.touch(request.plan.prefill->index);
   }
 
   void give(Request& request, const EngineEvent& event) {
@@ -418,7 +371,7 @@ class Simulation {
       const std::uint32_t pod = request.plan.decode->index;
       if (request.plan.kind == PlanKind::kDecodeOnly) {
         ++result_.system.decode_only;
-        note_prefill(request, event);
+        request.note_prefill(event, now_);
         computed(request, pod, event.cached_tokens);
       } else {
         record.stages->first_step_ms = to_ms(now_ - request.landed_at);
@@ -434,17 +387,8 @@ class Simulation {
     ++record.output_tokens;
     if (request.is_quoted) request.answer.push_back(event.token.token);
     if (!event.finish) return;
-    learn_pace(request, now_);
+    request.tell_pace(now_);
     end(request, bench::Outcome::kCompleted, "");
-  }
-
-  static void learn_pace(Request& request, TimePoint now) {
-    Replica& replica = *request.replica;
-    const std::uint32_t pod = request.plan.decode->index;
-    const auto pace =
-        pace_of(replica.model, pod, request.stream_began,
-                StreamMark::of(replica.loads.of(pod), now), request.record.output_tokens);
-    if (pace) replica.model.observe(*pace);
   }
 
   void end(Request& request, bench::Outcome outcome, std::string reason) {
@@ -479,7 +423,7 @@ class Simulation {
   void lose(const PodLoss& loss) {
     const auto found = std::ranges::find(options_.pods, loss.pod, &SimulatedPod::name);
     const auto index = static_cast<std::uint32_t>(found - options_.pods.begin());
-    SimPod& pod = *pods_[index];
+    SimPod& pod = pods_[index];
     if (!pod.alive()) return;
     pod.die();
     (void)links_.cut(index, now_);
@@ -508,38 +452,27 @@ class Simulation {
       return;
     }
     const std::uint32_t decode = request.plan.decode->index;
-    if (!request.in_prefill && pods_[decode]->alive()) {
-      pods_[decode]->engine().abort(decode_sequence(request));
-      touch(decode);
+    if (!request.in_prefill && pods_[decode].alive()) {
+      pods_[decode].engine().abort(decode_sequence(request));
+      pods_.touch(decode);
     }
     if (!request.in_prefill && request.plan.kind == PlanKind::kSplit) let_go(request);
-    retry(request, *pods_[index]);
+    retry(request, pods_[index]);
   }
 
   // The view of the pods.
 
   void scrape() {
-    auto snapshot = std::make_shared<Snapshot>();
-    snapshot->version = ++version_;
-    snapshot->pool = "simulated";
-    for (std::uint32_t i = 0; i < pods_.size(); ++i) {
-      snapshot->pods.push_back(pods_[i]->observe(now_));
-      if (was_alive_[i] && !pods_[i]->alive()) {
-        for (const auto& replica : replicas_) replica->prefixes.forget_pod(i);
-      }
-      was_alive_[i] = pods_[i]->alive();
+    snapshot_ = pods_.observe(now_);
+    for (const std::uint32_t pod : pods_.seen_to_die()) {
+      for (const auto& replica : replicas_) replica->prefixes.forget_pod(pod);
     }
-    snapshot_ = std::move(snapshot);
   }
 
   SimulationResult finish() {
     std::ranges::sort(result_.run.records, {}, &RequestRecord::index);
     result_.system.duration = now_ - kEpoch;
-    for (const auto& pod : pods_) {
-      result_.system.pods.push_back(pod->figures());
-      result_.system.preemptions += pod->preemptions();
-      result_.system.engine_steps += pod->steps();
-    }
+    pods_.add_figures(result_.system);
     return std::move(result_);
   }
 
@@ -549,18 +482,12 @@ class Simulation {
   const std::function<void(std::size_t, Duration)>& progress_;
   std::mt19937_64 random_;
   TimePoint now_ = kEpoch;
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  EventQueue events_;
   std::vector<std::unique_ptr<Replica>> replicas_;
-  std::vector<std::unique_ptr<SimPod>> pods_;
-  std::vector<TimePoint> woken_at_;  // when each pod's step ends
-  std::vector<bool> dirty_;
-  std::vector<std::uint32_t> dirty_pods_;
-  std::vector<bool> was_alive_;  // at the last scrape
-  std::vector<EngineEvent> engine_events_;
+  SimPods pods_;
   Links links_;
   std::uint64_t link_round_ = 0;
   std::shared_ptr<const Snapshot> snapshot_;
-  std::uint64_t version_ = 0;
   std::unordered_map<std::uint64_t, std::unique_ptr<Request>> requests_;  // alive, by index
   std::unordered_map<std::size_t, std::vector<std::pair<std::size_t, Duration>>> followers_;
   std::vector<std::uint64_t> waiting_;  // for a pod
