@@ -268,18 +268,18 @@ std::string render_parameter_sweep(const bench::Json& sweep, bool color) {
   if (!sweep.at("slo").is_null()) {
     out += bench::paragraph("good       ", bench::slo_text(sweep.at("slo")), 11);
   }
-  out += style.bold(fmt::format("\n{:>12}  {:<{}}{:>11}{:>11}{:>9}{:>9}{:>8}{:>8}{:>8}\n",
+  out += style.bold(fmt::format("\n{:>12}  {:<{}}{:>11}{:>9}{:>11}{:>8}{:>8}{:>8}{:>8}\n",
                                 parameter, "policy", policy_width, "TTFT mean", "p99", "TPOT mean",
                                 "p99", "good", "reuse", "failed"));
-  out += style.dim(fmt::format("{:>12}  {:<{}}{:>11}{:>11}{:>9}{:>9}{:>8}{:>8}\n", unit, "",
+  out += style.dim(fmt::format("{:>12}  {:<{}}{:>11}{:>9}{:>11}{:>8}{:>8}{:>8}\n", unit, "",
                                policy_width, "ms", "ms", "ms", "ms", "%", "%"));
   std::string before;
   for (const bench::Json& point : sweep.at("points")) {
     const std::string value = fmt::format("{:g}", bench::number_of(point, "value"));
     out += fmt::format("{:>12}  {:<{}}", value == before ? "" : value,
                        bench::text_of(point, "policy"), policy_width);
-    out += cell(point, "mean_ttft_ms", 11, 0) + cell(point, "p99_ttft_ms", 11, 0);
-    out += cell(point, "mean_tpot_ms", 9, 2) + cell(point, "p99_tpot_ms", 9, 2);
+    out += cell(point, "mean_ttft_ms", 11, 0) + cell(point, "p99_ttft_ms", 9, 0);
+    out += cell(point, "mean_tpot_ms", 11, 2) + cell(point, "p99_tpot_ms", 8, 2);
     out += cell(point, "good_share", 8, 1, 100) + cell(point, "reuse", 8, 1, 100);
     out += cell(point, "failed", 8, 0) + "\n";
     before = value;

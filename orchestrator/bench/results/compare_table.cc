@@ -60,9 +60,9 @@ std::string notes(const Json& comparison) {
 std::string side_line(const Json& side) {
   std::size_t unsound = 0;
   for (const Json& run : side.at("runs")) unsound += run.at("baton").at("sound") ? 0 : 1;
-  std::string line =
-      fmt::format("{} = {}, {} rounds", clip(text_of(side, "name"), kNameColumns),
-                  clip(text_of(side, "target"), kNameColumns), side.at("runs").size());
+  const std::string target = clip(text_of(side, "target"), kNameColumns);
+  std::string line = fmt::format("{}{}{}, {} rounds", clip(text_of(side, "name"), kNameColumns),
+                                 target.empty() ? "" : " = ", target, side.at("runs").size());
   if (unsound > 0) line += fmt::format(", {} of them UNSOUND", unsound);
   return line + "\n";
 }

@@ -94,7 +94,7 @@ TEST(ParameterSweepTest, HasAPointForEachValueAndPolicy) {
   study.policies = {*parse_policy("predicted"), *parse_policy("round_robin")};
   study.goodput = *bench::parse_slo("ttft:150");
   study.load.repeats = 2;
-  const auto swept = run_parameter_sweep(study, *parse_parameter_sweep("rate=1,30"), {});
+  const auto swept = run_parameter_sweep(study, *parse_parameter_sweep("rate=1,60"), {});
   ASSERT_TRUE(swept) << swept.error().message;
   const bench::Json& json = swept->json;
   EXPECT_EQ(json.at("kind"), "parameter_sweep");
@@ -104,7 +104,7 @@ TEST(ParameterSweepTest, HasAPointForEachValueAndPolicy) {
   const bench::Json& fast = json.at("points")[3];
   EXPECT_EQ(slow.at("value"), 1.0);
   EXPECT_EQ(slow.at("policy"), "predicted");
-  EXPECT_EQ(fast.at("value"), 30.0);
+  EXPECT_EQ(fast.at("value"), 60.0);
   EXPECT_EQ(fast.at("policy"), "round_robin");
   EXPECT_LT(slow.at("mean_ttft_ms").get<double>(), fast.at("mean_ttft_ms").get<double>());
   EXPECT_EQ(slow.at("good_share"), 1.0);

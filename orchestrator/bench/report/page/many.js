@@ -187,11 +187,16 @@ function forestPlot(ratios) {
   frame.xAxis('ratio (logarithmic)', (v) => `${markText(v)}×`);
   frame.line(frame.px(1), frame.top, frame.px(1), frame.bottom, 'axis');
   const several = new Set(rows.map((r) => `${r.side}/${r.base}`)).size > 1;
-  const title = several ? 'Ratios' : `${text(rows[0].side)} over ${text(rows[0].base)}`;
+  const bases = new Set(rows.map((r) => text(r.base)));
+  const title = !several ? `${text(rows[0].side)} over ${text(rows[0].base)}` :
+      bases.size === 1 ? `Ratios, each over ${[...bases][0]}` :
+                         'Ratios';
   rows.forEach((r, i) => {
-    const y = frame.top + i * row + row / 2 + 2, [words, color] = leaning(r);
-    const name = several ? `${metricWords(text(r.metric))}, ${text(r.side)} / ${text(r.base)}` :
-                           metricWords(text(r.metric));
+    const y = frame.top + i * row + row / 2 + 2, [verdict, color] = leaning(r);
+    const words = metricWords(text(r.metric));
+    const name = !several ? words :
+        bases.size === 1  ? `${text(r.side)}: ${words}` :
+                            `${words}, ${text(r.side)} / ${text(r.base)}`;
     frame.label(
         left - 12, y + 4, name.length > 32 ? `${name.slice(0, 31)}…` : name,
         {'text-anchor': 'end', class: 'ink'});
@@ -208,7 +213,7 @@ function forestPlot(ratios) {
     frame.label(frame.right + 16, y + 4, `${r.ratio.toFixed(3)}${span}`, {class: 'strong'});
     frame.label(
         frame.right + 182, y + 4,
-        `${words}, ${count(r.pairs)} ${pairWords(r)}${
+        `${verdict}, ${count(r.pairs)} ${pairWords(r)}${
             num(r.p_sign) === null ? '' :
                                      `, p ${r.p_sign < 0.001 ? '< 0.001' : figure(r.p_sign)}`}`);
   });
@@ -292,17 +297,19 @@ const sideCell = (name, i) =>
     el('td', {class: 'name'}, el('span', {class: `swatch c-${sideStyle(i).color}`}, name));
 
 function sideTable(sides) {
+  const known = sides.some((s) => s.target);  // simulated sides have none
+  const heads = [
+    '', ...(known ? ['target'] : []), 'runs', 'TTFT median', 'TTFT p99', 'TPOT median',
+    'E2E median', 'output', 'failed'
+  ];
   return table(
-      [
-        '', 'target', 'runs', 'TTFT median', 'TTFT p99', 'TPOT median', 'E2E median', 'output',
-        'failed'
-      ],
+      heads,
       sides.map(
           (s, i) =>
-              [sideCell(s.name, i), textCell(s.target), count(s.runs.length),
+              [sideCell(s.name, i), ...(known ? [textCell(s.target)] : []), count(s.runs.length),
                ms(middleOf(s.runs, 'median_ttft_ms')), ms(middleOf(s.runs, 'p99_ttft_ms')),
                ms(middleOf(s.runs, 'median_tpot_ms')), ms(middleOf(s.runs, 'median_e2el_ms')),
                `${figure(middleOf(s.runs, 'output_throughput'))} tokens/s`,
                count(nums(s.runs.map((r) => r.failed)).reduce((a, b) => a + b, 0))]),
-      {numeric: [2, 3, 4, 5, 6, 7, 8]});
+      {numeric: heads.map((_, i) => i).filter((i) => i > (known ? 1 : 0))});
 }

@@ -341,7 +341,7 @@ function figureSection(run) {
       table(
           ['', ...stats.map(([, name]) => name), ''], rows, {numeric: stats.map((_, i) => i + 1)}),
       totals.length ? table(['', '', ''], totals, {numeric: [1]}) : null, groupTables(baton),
-      repeatTables(baton), generatorFacts(baton));
+      repeatTables(baton), generatorFacts(run));
 }
 
 function groupTables(baton) {
@@ -386,7 +386,8 @@ function repeatTables(baton) {
   ];
 }
 
-function generatorFacts(baton) {
+function generatorFacts(run) {
+  const baton = object(run.baton);
   const generator = object(baton.generator), lag = object(generator.send_lag_ms),
         usage = object(baton.usage);
   if (!baton.generator || isSimulated(run)) return null;

@@ -7,9 +7,13 @@ const simulatedNote = () =>
        el('p', {}, el('b', {}, 'Simulated.'),
           ' Every figure here is of simulated pods in virtual time; none was measured.'));
 
+const busyPods = (key, role) => (s) =>
+    array(s.pods).some((p) => (object(p).role === 'prefill') === (role === 'prefill')) ?
+    percent(s[key]) :
+    'there are none';
 const POD_FIGURES = [
-  ['prefill pods busy', (s) => percent(s.prefill_busy)],
-  ['decode pods busy', (s) => percent(s.decode_busy)],
+  ['prefill pods busy', busyPods('prefill_busy', 'prefill')],
+  ['decode pods busy', busyPods('decode_busy', 'decode')],
   ['most KV in use', (s) => percent(s.max_kv_usage)],
   ['prompt tokens reused', (s) => percent(s.reuse)],
   ['decode-only requests', (s) => percent(s.decode_only_share)],
@@ -20,29 +24,21 @@ const POD_FIGURES = [
 
 function podSection(run) {
   if (!run.system) return [];
-  const system = object(run.system), pods = array(system.pods).map(object);
-  const bars = [['prefill', 'blue'], ['decode', 'green'], ['both', 'purple']].map(
-      ([role, color]) => countBars(
-          `Requests of the pods that ${role === 'both' ? 'do both' : role}`,
-          Object.fromEntries(pods.filter((p) => p.role === role).map((p) => [p.name, p.requests])),
-          color));
+  const system = object(run.system);
   return section(
-      'What the pods did', facts(POD_FIGURES.map(([name, of]) => [name, of(system)])),
-      el('div', {class: 'pair'}, bars.filter(Boolean)));
+      'What the pods did', facts(POD_FIGURES.map(([name, read]) => [name, read(system)])));
 }
 
 function podComparison(sides) {
-  const first = sides.map((s) => object(object(s.runs[0]).system));
-  if (!first.some((system) => num(system.duration_s) !== null)) return [];
-  const of = (read) => first.map((system, i) => read(system, sides[i]));
-  const columns = POD_FIGURES.map(([, read]) => of(read));
+  const systems = sides.map((s) => object(object(s.runs[0]).system));
+  if (!systems.some((system) => num(system.duration_s) !== null)) return [];
   return section(
       'What the pods did',
       sides.some((s) => s.runs.length > 1) ? el('p', {class: 'note'}, 'In the first round.') : null,
       table(
-          ['', ...POD_FIGURES.map(([name]) => name)],
-          sides.map((s, i) => [sideCell(s.name, i), ...columns.map((c) => c[i])]),
-          {numeric: POD_FIGURES.map((_, i) => i + 1)}));
+          ['', ...sides.map((s) => s.name)],
+          POD_FIGURES.map(([name, read]) => [textCell(name, 'name'), ...systems.map(read)]),
+          {numeric: sides.map((_, i) => i + 1)}));
 }
 
 // The values themselves are the marks, but for those that would run into the one before.
