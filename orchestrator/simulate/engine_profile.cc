@@ -140,7 +140,7 @@ constexpr std::array kCounts = {
 constexpr std::int64_t kMostCount = 1 << 30;
 
 std::string known_keys() {
-  std::string keys = "name, source";
+  std::string keys = "name, source, base";
   for (const Count& count : kCounts) keys.append(", ").append(count.key);
   for (const Number& number : kNumbers) keys.append(", ").append(number.key);
   return keys;
@@ -176,15 +176,37 @@ Result<void> set(EngineProfile& profile, const std::string& file, const std::str
   return {};
 }
 
+std::string known_names() {
+  std::string names;
+  for (const EngineProfile& each : engine_profiles()) names += each.name + ", ";
+  return names;
+}
+
+// What the file changes: a built-in profile, or nothing.
+Result<EngineProfile> base_of(const std::string& file, const Json& json) {
+  if (!json.contains("base")) return EngineProfile();
+  const auto& known = engine_profiles();
+  const auto found = std::ranges::find_if(known, [&](const EngineProfile& each) {
+    return json.at("base").is_string() && json.at("base").get<std::string>() == each.name;
+  });
+  if (found != known.end()) return *found;
+  std::string names = known_names();
+  names.resize(names.size() - 2);
+  return bad(fmt::format("{}: base: must be one of {}", file, names));
+}
+
 Result<EngineProfile> read_profile(const std::string& path) {
   const auto read = read_json_file(path);
   if (!read) return std::unexpected(read.error());
   const Json& json = *read;
   if (!json.is_object()) return bad(path + ": must hold one JSON object");
-  EngineProfile profile;
+  auto begun = base_of(path, json);
+  if (!begun) return begun;
+  EngineProfile profile = std::move(*begun);
   profile.name = path.substr(path.rfind('/') + 1);
   profile.source = path;
   for (const auto& [key, value] : json.items()) {
+    if (key == "base") continue;
     if (auto done = set(profile, path, key, value); !done) return std::unexpected(done.error());
   }
   profile.engine.timing.name = profile.name;
@@ -222,10 +244,8 @@ Result<EngineProfile> find_engine_profile(std::string_view text) {
     profile = read_profile(name);
     if (!profile) return profile;
   } else {
-    std::string names;
-    for (const EngineProfile& each : known) names += each.name + ", ";
-    return bad(
-        fmt::format("engine profile '{}': known are {}or a file that ends in .json", name, names));
+    return bad(fmt::format("engine profile '{}': known are {}or a file that ends in .json", name,
+                           known_names()));
   }
   if (star != std::string_view::npos) {
     const auto factor = factor_of(text.substr(star + 1));

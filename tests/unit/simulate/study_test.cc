@@ -78,7 +78,21 @@ TEST_F(ProfileFile, IsReadAsItIsWritten) {
   }
 }
 
+TEST_F(ProfileFile, ChangesWhatItSaysOfItsBase) {
+  ASSERT_EQ(problem_of(R"({"max_batched_tokens": 512, "base": "llama3-8b-h100"})"), "");
+  const auto read = find_engine_profile(path_);
+  EngineProfile expected = *find_engine_profile("llama3-8b-h100");
+  EXPECT_EQ(read->name, path_.substr(path_.rfind('/') + 1));
+  EXPECT_EQ(read->engine.max_batched_tokens, Tokens(512));
+  expected.engine.max_batched_tokens = Tokens(512);
+  expected.name = read->name;
+  expected.source = read->source;
+  EXPECT_EQ(profile_json(*read), profile_json(expected));
+}
+
 TEST_F(ProfileFile, SaysWhatIsWrongWithIt) {
+  EXPECT_THAT(problem_of(R"({"base": "llama"})"), HasSubstr("base: must be one of dynamo-mocker,"));
+  EXPECT_THAT(problem_of(R"({"base": 8})"), HasSubstr("llama3-70b-h100-tp8"));
   EXPECT_THAT(problem_of("{\n \"blocks\": 4,\n x}"), HasSubstr(path_ + ":3: no JSON"));
   EXPECT_THAT(problem_of("[]"), HasSubstr("one JSON object"));
   EXPECT_THAT(problem_of(R"({"bloks": 4})"), HasSubstr("bloks: there is no such key; known: name"));
