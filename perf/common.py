@@ -165,35 +165,40 @@ class SplitSystem:
         for port in self.ports.values():
             wait_ready(port, "/health")
         self.model = json.loads(get(self.ports["both"], "/v1/models")[1])["data"][0]["id"]
-        self.router, self.admin = free_port(), free_port()
         prefill = self.ports["both" if one_prefill_process else "prefill"]
-        path = os.path.join(folder, "baton.yaml")
-        with open(path, "w") as f:
-            f.write(f"""listen: 127.0.0.1:{self.router}
-admin: {{listen: 127.0.0.1:{self.admin}}}
-expose_plan: true
-log: {{level: warn}}
-pools:
-  - name: perf
-    model: {self.model}
-    connector: baton
-    split: always
-    prefill: [{{name: prefill-0, url: "http://127.0.0.1:{prefill}"}}]
-    decode: [{{name: decode-0, url: "http://127.0.0.1:{self.ports['decode']}"}}]
-""")
-        processes.start([BATON, "serve", "--config", path])
-        wait_ready(self.admin, "/readyz")
+        pods = {"prefill": {"prefill-0": prefill}, "decode": {"decode-0": self.ports["decode"]}}
+        self.router, self.admin = start_router(processes, folder, self.model, pods,
+                                               "connector: baton", "split: always")
+
+
+def start_router(processes, folder, model, pods, *settings):
+    """A router that tells its plans, before `pods`: ports by name by role. Its ports, for requests
+    and for the operator."""
+    listen, admin = free_port(), free_port()
+    path = os.path.join(folder, "baton.yaml")
+    with open(path, "w") as f:
+        f.write("expose_plan: true\n" + router_config(listen, admin, model, pods, *settings))
+    processes.start([BATON, "serve", "--config", path])
+    wait_ready(admin, "/readyz")
+    return listen, admin
+
+
+def router_config(listen, admin, model, pods, *settings):
+    lines = [f"listen: 127.0.0.1:{listen}", f"admin: {{listen: 127.0.0.1:{admin}}}",
+             "log: {level: warn}", "pools:", "  - name: many", f"    model: {model}"]
+    lines += [f"    {setting}" for setting in settings]
+    for role, ports in pods.items():
+        lines.append(f"    {role}:")
+        lines += [f"      - {{name: {name}, url: http://127.0.0.1:{port}, max_running: 65536}}"
+                  for name, port in ports.items()]
+    return "\n".join(lines) + "\n"
 
 
 def watching(listen, admin, model, pods, *settings):
     """The configuration of a router before many pods, every second one of them for prefill."""
-    lines = [f"listen: 127.0.0.1:{listen}", f"admin: {{listen: 127.0.0.1:{admin}}}",
-             "log: {level: warn}", "pools:", "  - name: many", f"    model: {model}"]
-    lines += [f"    {setting}" for setting in settings]
-    for role, ports in (("prefill", pods[::2]), ("decode", pods[1::2])):
-        lines.append(f"    {role}:")
-        lines += [f"      - {{name: pod-{port}, url: http://127.0.0.1:{port}}}" for port in ports]
-    return "\n".join(lines) + "\n"
+    roles = {role: {f"pod-{port}": port for port in ports}
+             for role, ports in (("prefill", pods[::2]), ("decode", pods[1::2]))}
+    return router_config(listen, admin, model, roles, *settings)
 
 
 class Report:

@@ -1,10 +1,9 @@
 """Draws the results of perf/policies/run, as SVGs."""
-import math
 import os
-from xml.sax.saxutils import escape
 
+import drawing
+from drawing import Axis, text
 from reference import DYNAMO
-from report_picture import STYLE
 from studies import WEIGHTS
 
 WIDTH, PANEL_W, PANEL_H, LEFT, TOP, GAP_X, GAP_Y = 880, 220, 170, 60, 112, 60, 66
@@ -15,30 +14,6 @@ EXTRA = """
   @media (prefers-color-scheme: dark) {
     .plot { stroke: #474f56 } .curve { stroke: #4aa8e6 } .predicted { fill: #4aa8e6 }
     .round_robin { fill: #8b949b } .dynamo_kv { fill: #f2803f } }"""
-
-
-def text(x, y, words, style="", anchor="start"):
-    return (f'<text x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}">'
-            f"{escape(words)}</text>")
-
-
-class Axis:
-    """A logarithmic axis around some values, with marks of the series 1, 2, 5, 10."""
-
-    def __init__(self, values, begin, end):
-        low, high = min(values) * 0.85, max(values) * 1.18
-        self.low, self.span = math.log(low), math.log(high / low)
-        self.begin, self.end = begin, end
-        marks = [d * 10.0**p for p in range(-2, 7) for d in (1, 2, 5)]
-        self.marks = [m for m in marks if low <= m <= high]
-        if len(self.marks) < 2:
-            step = 10 ** math.floor(math.log10(high - low))
-            self.marks = [step * i for i in range(math.ceil(low / step), int(high / step) + 1)]
-        if len(self.marks) > 5:
-            self.marks = self.marks[::len(self.marks) // 5 + 1]
-
-    def at(self, value):
-        return self.begin + (self.end - self.begin) * (math.log(value) - self.low) / self.span
 
 
 def mark(x, y, column):
@@ -91,13 +66,6 @@ def legend(y, entries):
     return parts
 
 
-def svg(parts, height, label):
-    body = "\n".join(f"  {part}" for part in parts)
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
-            f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">'
-            f"\n  <style>{STYLE}{EXTRA}\n  </style>\n{body}\n</svg>\n")
-
-
 def pareto(rows, speeds):
     parts = [text(16, 28, "Mean TTFT (to the right) against p99 TPOT (upwards), ms, eight simulated "
                   "pods", "title"), *legend(52, [
@@ -109,7 +77,7 @@ def pareto(rows, speeds):
         x = LEFT + i % 3 * (PANEL_W + GAP_X)
         parts += panel(x, TOP + i // 3 * (PANEL_H + GAP_Y), speed, rows)
     lines = (len(speeds) + 2) // 3
-    return svg(parts, TOP + lines * (PANEL_H + GAP_Y) - 30, "Pareto curves of TTFT and TPOT")
+    return drawing.svg(parts, WIDTH, TOP + lines * (PANEL_H + GAP_Y) - 30, "Pareto curves of TTFT and TPOT", EXTRA)
 
 
 def ttft(rows, speeds):
@@ -138,7 +106,7 @@ def ttft(rows, speeds):
                       text(end + 8, y + 12, f"{value:,.0f}", "ink")]
             y += 18
         y += 8
-    return svg(parts, y + 12, "mean TTFT by policy and speed")
+    return drawing.svg(parts, WIDTH, y + 12, "mean TTFT by policy and speed", EXTRA)
 
 
 def write(folder, rows, speeds):

@@ -1,12 +1,10 @@
 """Runs `baton simulate`, several at a time, and keeps what is compared."""
-import concurrent.futures
+import functools
 import json
 import os
-import subprocess
 import sys
-import tempfile
 
-import common
+import simulation
 
 SLO_MS = {"ttft": 2000, "tpot": 25}
 GOODPUT = ",".join(f"{metric}:{bound}" for metric, bound in SLO_MS.items())
@@ -19,16 +17,8 @@ def simulate(arguments, traces):
     """The figures of one run. `arguments`: trace, speed, and what else `baton simulate` is told."""
     trace, speed, rest = arguments
     workload, name = TRACES[trace]
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "result.json")
-        command = [common.BATON, "simulate", "--workload", workload, "--file",
-                   os.path.join(traces, name), "--time-scale", str(speed), *rest, "--goodput",
-                   GOODPUT, "--quiet", "--json", path]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-1000:]}")
-        with open(path) as f:
-            result = json.load(f)
+    result = simulation.simulate(["--workload", workload, "--file", os.path.join(traces, name),
+                                  "--time-scale", speed, *rest, "--goodput", GOODPUT])
     row = {name: result[name] for name in KEPT}
     return {**row, "goodput": result["baton"]["goodput"]["share"], "reuse": result["system"]["reuse"],
             "decode_only": result["system"]["decode_only_share"]}
@@ -48,17 +38,15 @@ class Rows:
         """`wanted`: arguments by name. The figures by the same names; nothing is run twice."""
         keys = {name: json.dumps(arguments) for name, arguments in wanted.items()}
         missing = [json.loads(key) for key in dict.fromkeys(keys.values()) if key not in self.rows]
-        pool = concurrent.futures.ThreadPoolExecutor(workers)
-        try:
-            running = {pool.submit(simulate, arguments, traces): json.dumps(arguments)
-                       for arguments in missing}
-            for done, future in enumerate(concurrent.futures.as_completed(running), 1):
-                self.rows[running[future]] = future.result()
-                if done % 5 == 0 or done == len(missing):
-                    print(f"{done} of {len(missing)} runs", file=sys.stderr)
-                    self.keep()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        tasks = {json.dumps(arguments): functools.partial(simulate, arguments, traces)
+                 for arguments in missing}
+
+        def keep(key, row, done):
+            self.rows[key] = row
+            if done % 5 == 0 or done == len(missing):
+                print(f"{done} of {len(missing)} runs", file=sys.stderr)
+                self.keep()
+        simulation.side_by_side(tasks, workers, keep)
         return {name: self.rows[key] for name, key in keys.items()}
 
     def keep(self):

@@ -1,21 +1,13 @@
 """The tables of perf/policies/run, as Markdown."""
 import statistics
 
+from markdown_table import number, table
 from reference import DYNAMO, METRICS, dynamo
 from scenarios import POLICIES, mean_and_interval
 from studies import WEIGHTS
 
 WORDS = {"mean_ttft_ms": "TTFT mean", "p90_ttft_ms": "TTFT p90", "p99_ttft_ms": "TTFT p99",
          "mean_tpot_ms": "TPOT mean", "p99_tpot_ms": "TPOT p99"}
-
-
-def number(value):
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def table(heads, rows):
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
 def trust(rows, speeds):
