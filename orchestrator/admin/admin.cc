@@ -186,11 +186,11 @@ AdminResponse Admin::plan_for_model(const http::Request& request, std::string_vi
     return admin_failure(400, "invalid_argument", "tokens must be a whole number of at least 1",
                          "tokens");
   }
-  return orchestrator::plan_for_size(*context_, model->second, Tokens(count));
+  return orchestrator::plan_for_size(*context_, model->second, Tokens(count), request.fields);
 }
 
 AdminResponse Admin::plan_for_body(const http::Request& request, std::string_view) {
-  return orchestrator::plan_for_body(*context_, request.body);
+  return orchestrator::plan_for_body(*context_, request.body, request.fields);
 }
 
 }  // namespace baton::orchestrator

@@ -16,6 +16,7 @@
 #include "orchestrator/explain/ask_router.h"
 #include "orchestrator/explain/plan_table.h"
 #include "orchestrator/explain/saved_router.h"
+#include "orchestrator/http/slo_fields.h"
 
 namespace baton::orchestrator {
 namespace {
@@ -28,6 +29,8 @@ struct ExplainOptions {
   std::optional<std::string> prompt;
   std::int64_t tokens = 0;
   std::string model;
+  double slo_ttft_ms = 0;  // 0: as the pool has it
+  double slo_tpot_ms = 0;
   std::string admin = "http://127.0.0.1:9090";
   std::string snapshot;
   std::string save;
@@ -75,6 +78,10 @@ class Router {
  public:
   static Step<Router> of(const ExplainOptions& options) {
     Router router;
+    for (const auto& [field, ms] :
+         {std::pair(kSloTtftField, options.slo_ttft_ms), {kSloTpotField, options.slo_tpot_ms}}) {
+      if (ms > 0) router.slo_.emplace_back(field, fmt::format("{}", ms));
+    }
     if (options.snapshot.empty()) {
       router.admin_ = parse_pod_url(options.admin);
       if (!router.admin_) return stop(kBadInput, "--admin must be http://HOST:PORT");
@@ -89,17 +96,19 @@ class Router {
   }
 
   [[nodiscard]] Step<std::string> get(std::string target) const {
-    return ask("GET", std::move(target), {});
+    return ask("GET", std::move(target), {}, {});
   }
   [[nodiscard]] Step<std::string> plan(std::string body) const {
-    if (saved_ == nullptr) return ask("POST", "/plan", std::move(body));
-    return planned(plan_for_body(saved_->context(), std::move(body)));
+    if (saved_ == nullptr) return ask("POST", "/plan", std::move(body), slo_);
+    return planned(plan_for_body(saved_->context(), std::move(body), slo_));
   }
   [[nodiscard]] Step<std::string> plan(const std::string& model, std::int64_t tokens) const {
-    if (saved_ != nullptr) return planned(plan_for_size(saved_->context(), model, Tokens(tokens)));
+    if (saved_ != nullptr) {
+      return planned(plan_for_size(saved_->context(), model, Tokens(tokens), slo_));
+    }
     std::string name;
     for (const char c : model) name += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    return get(fmt::format("/plan?model={}&tokens={}", name, tokens));
+    return ask("GET", fmt::format("/plan?model={}&tokens={}", name, tokens), {}, slo_);
   }
   // The model of the first pool.
   [[nodiscard]] Step<std::string> first_model() const {
@@ -112,9 +121,10 @@ class Router {
   }
 
  private:
-  [[nodiscard]] Step<std::string> ask(std::string method, std::string target,
-                                      std::string body) const {
-    auto answer = ask_router(*admin_, std::move(method), std::move(target), std::move(body));
+  [[nodiscard]] Step<std::string> ask(std::string method, std::string target, std::string body,
+                                      adapters::http::Fields fields) const {
+    auto answer = ask_router(*admin_, std::move(method), std::move(target), std::move(body),
+                             std::move(fields));
     if (!answer) return stop(kFailed, answer.error().message);
     return good_body(std::move(*answer));
   }
@@ -124,6 +134,7 @@ class Router {
 
   std::optional<PodUrl> admin_;
   std::unique_ptr<SavedRouter> saved_;
+  adapters::http::Fields slo_;  // of the request
 };
 
 Step<void> save(const Router& router, const std::string& path) {
@@ -210,6 +221,16 @@ void add_explain_command(CLI::App& app, int& exit_code) {
                    "Of --prompt and --tokens; by default that of the first pool")
       ->type_name("NAME")
       ->excludes(file);
+  command
+      ->add_option("--slo-ttft-ms", options->slo_ttft_ms,
+                   "As a request with the header x-slo-ttft-ms; 0: as the pool has it")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--slo-tpot-ms", options->slo_tpot_ms,
+                   "As a request with the header x-slo-tpot-ms; 0: as the pool has it")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--admin", options->admin, "Admin port of a running router")
       ->envname("BATON_ADMIN")
       ->type_name("URL")

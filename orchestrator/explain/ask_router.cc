@@ -31,12 +31,13 @@ http::Task<Result<RouterAnswer>> exchange(http::Client* client, PodUrl admin,
 }  // namespace
 
 Result<RouterAnswer> ask_router(const PodUrl& admin, std::string method, std::string target,
-                                std::string body) {
+                                std::string body, http::Fields fields) {
   http::ClientLimits limits;
   limits.header_time = std::chrono::seconds(30);
   asio::io_context io(1);
   const auto client = http::Client::create(io, limits);
-  http::ClientRequest request{std::move(method), std::move(target), {}, std::move(body)};
+  http::ClientRequest request{std::move(method), std::move(target), std::move(fields),
+                              std::move(body)};
   if (!request.body.empty()) request.fields.emplace_back("content-type", "application/json");
   Result<RouterAnswer> got = fail(ErrorCode::kInternal, Stage::kRouter, "no answer");
   std::exception_ptr failure;

@@ -4,6 +4,7 @@
 
 #include "orchestrator/http/openai_error.h"
 #include "orchestrator/http/request_fields.h"
+#include "orchestrator/http/slo_fields.h"
 #include "orchestrator/lifecycle/served_request.h"
 
 namespace baton::orchestrator {
@@ -55,6 +56,13 @@ Task<void> complete(ThreadContext& context, http::Exchange& exchange, Api api, R
                     "model_not_found", {});
     co_return;
   }
+  Result<SloConfig> slo = slo_of_request(target->pool->config.slo, sent.fields);
+  if (!slo) {
+    co_await refuse(context, exchange, std::move(head.request_id), 400, std::move(slo.error()), {},
+                    {});
+    co_return;
+  }
+  head.slo = *slo;
   ServedRequest served(context, *target, exchange, std::move(*request), std::move(head));
   co_await served.run();
 }

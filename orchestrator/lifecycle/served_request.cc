@@ -75,6 +75,7 @@ ServedRequest::ServedRequest(ThreadContext& context, const ModelTarget& target,
       alarm_(context.io()) {
   key_.request_id = head_.request_id;
   key_.served_model = target.served_model;
+  wanted_.slo = head_.slo;
   learn_tokens(context_, pool_, request_, wanted_);
   request_.canonical_text = {};  // described: a long prompt need not be held twice
   ++context_.open_requests;

@@ -22,6 +22,7 @@ struct RequestHead {
   std::string request_id;
   std::string traceparent;  // empty: none that is valid
   bool explain = false;
+  SloConfig slo;  // the pool's, but for what the client asks for
   TimePoint accepted_at{};
 };
 
