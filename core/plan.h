@@ -77,6 +77,7 @@ struct PlanOption {
   double ttft_seconds = 0.0;
   double tpot_seconds = 0.0;
   std::vector<PlanTerm> terms;  // they add up to the cost; one of each name
+  bool misses_slo = false;      // by its verdict
 };
 
 // An option beside the one that was taken.
@@ -86,6 +87,19 @@ struct PlanAlternative {
   PlanOption option;
   bool ties = false;         // costs as little as the one taken, for all that predictions are worth
   std::string ruled_out_by;  // whatever it costs; empty: the cost alone decides
+};
+
+// What a plan means for the request's SLO, as predicted when it was made. For the verdict alone:
+// the cost takes every stream that the router has committed to the decode pod.
+struct SloVerdict {
+  double ttft_seconds = 0.0;       // with what had passed before the plan
+  double tpot_seconds = 0.0;       // by the decode pod's batch when the prompt will be computed
+  double ttft_over_seconds = 0.0;  // beyond the SLO; 0: kept, or none is asked for
+  double tpot_over_seconds = 0.0;
+  double retry_seconds = 0.0;  // until the SLO would be kept if nothing else came; 0: it is
+  bool is_refused = false;     // missed, and the pool refuses what misses its SLO
+
+  [[nodiscard]] bool misses() const { return ttft_over_seconds > 0 || tpot_over_seconds > 0; }
 };
 
 // What the routers decided for one request: split or decode-only, which pods, why. A value; made by
@@ -100,6 +114,7 @@ struct Plan {
   Tokens decode_cached{0};
   double predicted_ttft_seconds = 0.0;
   double predicted_tpot_seconds = 0.0;
+  SloVerdict verdict;
   std::string reason;  // why decode-only, or why this pair
   // Filled only where an explanation is wanted. Alternatives: the cheapest with another prefill
   // pod, with another decode pod, and of the other kind, as far as there are any.

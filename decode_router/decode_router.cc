@@ -8,8 +8,6 @@
 namespace baton::decode {
 namespace {
 
-constexpr double kMostPrefillShare = 0.9;
-
 // What a pod costs whoever computes the prompt.
 struct DecodeCost {
   LatencyModel::Factors factors;
@@ -33,7 +31,7 @@ DecodeCost cost_of(const PodSeen& pod, const PickRequest& request, const Latency
   const double step =
       model.step_seconds(LatencyModel::kAnyPod, running + 1, kv + prompt) * factors.step;
   // Prompts that are computed beside the stream hold it up.
-  const double pace = step / (1 - std::min(load.prefills.share(now), kMostPrefillShare));
+  const double pace = step / (1 - load.still_share(now));
   return {.factors = factors,
           .admit = queue_seconds(load, model, factors.prefill, now),
           .room = room_seconds(entry.state, load, request.prompt + request.expected_output,

@@ -29,7 +29,8 @@ LoadTicket::LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv,
       uncached_(uncached),
       pairs_(PromptWork::pairs_of(cached, uncached)),
       kv_(kv),
-      decodes_(decodes) {
+      decodes_(decodes),
+      is_coming_(decodes) {
   load.in_flight.fetch_add(1, std::memory_order_relaxed);
   if (uncached.count() > 0) {
     load.waiting_prompts.fetch_add(1, std::memory_order_relaxed);
@@ -38,7 +39,9 @@ LoadTicket::LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv,
   load.uncached_prefill_tokens.fetch_add(uncached.count(), std::memory_order_relaxed);
   load.waiting_pairs.fetch_add(pairs_, std::memory_order_relaxed);
   load.reserved_kv_tokens.fetch_add(kv.count(), std::memory_order_relaxed);
-  if (decodes) load.running_decodes.fetch_add(1, std::memory_order_relaxed);
+  if (!decodes) return;
+  load.running_decodes.fetch_add(1, std::memory_order_relaxed);
+  load.coming_decodes.fetch_add(1, std::memory_order_relaxed);
 }
 
 LoadTicket LoadTicket::for_prefill(PodLoad& load, Tokens uncached, Tokens cached, TimePoint now) {
@@ -59,7 +62,8 @@ LoadTicket::LoadTicket(LoadTicket&& other) noexcept
       uncached_(other.uncached_),
       pairs_(other.pairs_),
       kv_(other.kv_),
-      decodes_(other.decodes_) {}
+      decodes_(other.decodes_),
+      is_coming_(other.is_coming_) {}
 
 LoadTicket& LoadTicket::operator=(LoadTicket&& other) noexcept {
   if (this == &other) return *this;
@@ -69,6 +73,7 @@ LoadTicket& LoadTicket::operator=(LoadTicket&& other) noexcept {
   pairs_ = other.pairs_;
   kv_ = other.kv_;
   decodes_ = other.decodes_;
+  is_coming_ = other.is_coming_;
   return *this;
 }
 
@@ -79,6 +84,12 @@ void LoadTicket::prefill_done(TimePoint now) {
   load_->computed_tokens.fetch_add(uncached_.count(), std::memory_order_relaxed);
   load_->computed_pairs.fetch_add(pairs_, std::memory_order_relaxed);
   return_prompt(now);
+  decode_begins();
+}
+
+void LoadTicket::decode_begins() {
+  if (load_ == nullptr || !std::exchange(is_coming_, false)) return;
+  load_->coming_decodes.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void LoadTicket::return_prompt(TimePoint now) {
@@ -101,6 +112,7 @@ void LoadTicket::set_kv(Tokens kv) {
 void LoadTicket::finish(TimePoint now) {
   if (load_ == nullptr) return;
   return_prompt(now);
+  decode_begins();
   set_kv(Tokens(0));
   if (decodes_) load_->running_decodes.fetch_sub(1, std::memory_order_relaxed);
   load_->in_flight.fetch_sub(1, std::memory_order_relaxed);

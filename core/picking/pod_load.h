@@ -31,6 +31,7 @@ struct alignas(64) PodLoad {
   PrefillWatch prefills;                            // done here
   std::atomic<std::int64_t> computed_tokens{0};  // of prompts that are done, from the beginning on
   std::atomic<std::int64_t> computed_pairs{0};
+  std::atomic<int> coming_decodes{0};      // of running_decodes, whose prompt is not computed yet
   std::atomic<int> consecutive_errors{0};  // failed legs since the last good one
   BusyTime prompt_time;                    // in which prompts waited or were computed
 
@@ -42,6 +43,11 @@ struct alignas(64) PodLoad {
         std::max(busy_since.load(std::memory_order_relaxed), prefills.last_done());
     if (since == TimePoint{}) return std::nullopt;
     return std::max(0.0, to_seconds(now - since));
+  }
+  // Of the time, the share in which prompts are computed here and streams stand still; below 1.
+  [[nodiscard]] double still_share(TimePoint now) const {
+    constexpr double kMost = 0.9;
+    return std::min(prefills.share(now), kMost);
   }
 };
 
@@ -111,6 +117,9 @@ class LoadTicket {
   // The prompt is computed: its uncached tokens no longer wait on this pod, which has done them.
   // Idempotent.
   void prefill_done(TimePoint now = Clock::now());
+  // The prompt is computed, here or elsewhere: the stream begins. prefill_done() says it too.
+  // Idempotent.
+  void decode_begins();
   // Corrects the reserved KV once the prompt's true length is known. Only for tickets that decode.
   void set_kv(Tokens kv);
   // Idempotent; a prompt that is not done by then never will be.
@@ -125,6 +134,7 @@ class LoadTicket {
   std::int64_t pairs_ = 0;
   Tokens kv_{0};
   bool decodes_ = false;
+  bool is_coming_ = false;
 };
 
 }  // namespace baton

@@ -69,6 +69,7 @@ Json load_json(const PodLoad& load, TimePoint now) {
           {"prefill_share", load.prefills.share(now)},
           {"uncached_prefill_tokens", load.uncached_prefill_tokens.load()},
           {"running_decodes", load.running_decodes.load()},
+          {"coming_decodes", load.coming_decodes.load()},
           {"reserved_kv_tokens", load.reserved_kv_tokens.load()},
           {"consecutive_errors", load.consecutive_errors.load()}};
 }

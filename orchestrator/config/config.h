@@ -28,9 +28,13 @@ struct HealthConfig {
   std::string metrics_path{};  // empty: where the connector's engine serves them
 };
 
+// What becomes of a request that is predicted to miss its SLO.
+enum class Admission : std::uint8_t { kServe, kRefuse };
+
 struct SloConfig {
   std::optional<Duration> ttft;
   std::optional<Duration> tpot;
+  Admission admission = Admission::kServe;
 };
 
 struct LoraConfig {

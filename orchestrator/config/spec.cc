@@ -236,7 +236,18 @@ const ObjectSpec& slo_spec() {
       Describe<SloConfig>("Objectives")
           .duration("ttft_ms", &SloConfig::ttft, 1, kDay * 1e3, "Time to the first token.")
           .duration("tpot_ms", &SloConfig::tpot, 0.1, kDay * 1e3,
-                    "Time per output token after the first.");
+                    "Time per output token after the first.")
+          .field(
+              "admission", FieldKind::kChoice,
+              [](SloConfig& slo, const std::string& name) {
+                slo.admission = name == "refuse" ? Admission::kRefuse : Admission::kServe;
+              },
+              [](const SloConfig& slo) {
+                return slo.admission == Admission::kRefuse ? "refuse" : "serve";
+              },
+              "What becomes of a request that is predicted to miss its SLO, the pool's or that of "
+              "its headers: `serve` counts it, `refuse` answers 429 at once.")
+          .choices({"serve", "refuse"});
   return described;
 }
 

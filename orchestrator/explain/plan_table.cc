@@ -135,6 +135,25 @@ void append_stage(std::string& out, const Json& candidates, const std::string& s
   out += "\n";
 }
 
+// Nothing where the SLO is kept, or there is none.
+void append_verdict(std::string& out, const Json& verdict) {
+  std::string missed;
+  for (const char* what : {"ttft", "tpot"}) {
+    const double over = verdict.value(fmt::format("{}_over_ms", what), 0.0);
+    if (over <= 0) continue;
+    missed += fmt::format("{}{} {} ms is {} ms too long", missed.empty() ? "" : ", ",
+                          what == std::string_view("ttft") ? "TTFT" : "TPOT",
+                          ms(verdict.at(fmt::format("{}_ms", what)).get<double>()), ms(over));
+  }
+  if (missed.empty()) return;
+  missed = "misses its SLO: " + missed;
+  if (verdict.at("refused").get<bool>()) {
+    missed += fmt::format("; it would be refused, to come again in {} s",
+                          verdict.at("retry_after_s").get<int>());
+  }
+  append_wrapped(out, missed, 2);
+}
+
 std::string table_of(const Json& plan) {
   const bool split = plan.at("kind") == "split";
   std::string out;
@@ -162,6 +181,8 @@ std::string table_of(const Json& plan) {
                  10);
   out += fmt::format("predicted TTFT {} ms, TPOT {} ms\n", ms(plan.at("ttft_ms").get<double>()),
                      ms(plan.at("tpot_ms").get<double>()));
+
+  append_verdict(out, plan.value("verdict", Json::object()));
 
   const Json& alternatives = plan.at("alternatives");
   if (alternatives.empty()) {

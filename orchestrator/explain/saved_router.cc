@@ -83,6 +83,7 @@ void read_load(PodLoad& load, const Json& json, TimePoint now) {
   load.waiting_pairs = json.at("waiting_pairs").get<std::int64_t>();
   load.uncached_prefill_tokens = json.at("uncached_prefill_tokens").get<std::int64_t>();
   load.running_decodes = json.at("running_decodes").get<int>();
+  load.coming_decodes = json.value("coming_decodes", 0);
   load.reserved_kv_tokens = json.at("reserved_kv_tokens").get<std::int64_t>();
   load.prefills.assume_share(json.at("prefill_share").get<double>(), now);
   if (const Json& computing = json.at("computing_seconds"); computing.is_number()) {

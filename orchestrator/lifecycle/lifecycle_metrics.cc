@@ -21,6 +21,7 @@ std::string_view name_of(Outcome outcome) {
   switch (outcome) {
     case Outcome::kOk: return "ok";
     case Outcome::kClientError: return "client_error";
+    case Outcome::kRefused: return "refused";
     case Outcome::kUnavailable: return "unavailable";
     case Outcome::kCutShort: return "cut_short";
     case Outcome::kClientLeft: return "client_left";
@@ -31,6 +32,8 @@ std::string_view name_of(Outcome outcome) {
 PoolMetrics::PoolMetrics(Metrics& metrics, const std::string& pool)
     : open_requests(metrics.gauge(rows::kOpenRequests, {pool})),
       waiting(metrics.gauge(rows::kWaiting, {pool})),
+      ttft_misses(metrics.counter(rows::kSloMisses, {pool, "ttft"})),
+      tpot_misses(metrics.counter(rows::kSloMisses, {pool, "tpot"})),
       ttft_split(metrics.histogram(rows::kTtft, {pool, "split"})),
       ttft_decode_only(metrics.histogram(rows::kTtft, {pool, "decode_only"})),
       tpot(metrics.histogram(rows::kTpot, {pool})),

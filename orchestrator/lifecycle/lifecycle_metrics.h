@@ -15,11 +15,12 @@ namespace baton::orchestrator {
 enum class Outcome : std::uint8_t {
   kOk,           // answered whole
   kClientError,  // 4xx, by the router or by a pod
+  kRefused,      // 429: it would miss its SLO
   kUnavailable,  // 5xx before the first byte
   kCutShort,     // a pod failed in the stream, which ended with an error event
   kClientLeft,
 };
-inline constexpr std::size_t kOutcomes = 5;
+inline constexpr std::size_t kOutcomes = 6;
 [[nodiscard]] std::string_view name_of(Outcome outcome);
 
 inline constexpr double kTpotBuckets[] = {0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02,
@@ -29,7 +30,7 @@ namespace lifecycle_metrics {
 inline constexpr MetricSpec kRequests{
     "baton_requests_total",
     MetricType::kCounter,
-    "Requests that ended, by how: ok, client_error, unavailable, cut_short, client_left.",
+    "Requests that ended, by how: ok, client_error, refused, unavailable, cut_short, client_left.",
     "pool,outcome",
     {}};
 inline constexpr MetricSpec kOpenRequests{
@@ -39,6 +40,13 @@ inline constexpr MetricSpec kWaiting{"baton_waiting_requests",
                                      "Requests that wait for a pod that can take them.",
                                      "pool",
                                      {}};
+inline constexpr MetricSpec kSloMisses{
+    "baton_slo_misses_predicted_total",
+    MetricType::kCounter,
+    "Requests whose first plan would miss their SLO, by what of it: ttft, tpot. Refused or served, "
+    "as the pool's slo.admission has it.",
+    "pool,reason",
+    {}};
 inline constexpr MetricSpec kTtft{"baton_ttft_seconds", MetricType::kHistogram,
                                   "From the request read whole to the first byte of its answer.",
                                   "pool,plan", kLatencyBuckets};
@@ -152,6 +160,8 @@ struct PoolMetrics {
 
   prometheus::Gauge& open_requests;
   prometheus::Gauge& waiting;
+  prometheus::Counter& ttft_misses;
+  prometheus::Counter& tpot_misses;
   prometheus::Histogram& ttft_split;
   prometheus::Histogram& ttft_decode_only;
   prometheus::Histogram& tpot;

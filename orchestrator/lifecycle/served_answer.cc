@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "orchestrator/http/openai_error.h"
 #include "orchestrator/lifecycle/served_request.h"
+#include "orchestrator/planning/admission.h"
 #include "orchestrator/planning/explain.h"
 
 namespace baton::orchestrator {
@@ -80,7 +81,13 @@ Task<void> ServedRequest::answer() {
       co_await answer_prefills();
       break;
     case Kind::kAnswerPodsError: co_await answer_pods_error(); break;
-    case Kind::kAnswerError: co_await answer_error(); break;
+    case Kind::kAnswerError:
+      if (refused_by_) {
+        co_await answer_refusal();
+      } else {
+        co_await answer_error();
+      }
+      break;
     default: break;  // the client left: nobody reads an answer
   }
 }
@@ -201,6 +208,17 @@ Task<void> ServedRequest::answer_error() {
   const auto sent =
       co_await exchange_.send(status, std::move(fields), openai_error_json(told, status));
   if (sent) end_as(Outcome::kUnavailable, status);
+}
+
+Task<void> ServedRequest::answer_refusal() {
+  constexpr unsigned kTooMany = 429;
+  http::Fields fields = {{"x-request-id", head_.request_id},
+                         {"content-type", "application/json"},
+                         {"retry-after", std::to_string(retry_after_seconds(*refused_by_))}};
+  if (!refused_plan_.empty()) fields.emplace_back("x-baton-plan", std::move(refused_plan_));
+  const auto sent = co_await exchange_.send(
+      kTooMany, std::move(fields), openai_error_json(policy_.error(), kTooMany, "slo_unreachable"));
+  if (sent) end_as(Outcome::kRefused, kTooMany);
 }
 
 http::Fields ServedRequest::answer_fields(const Leg& leg) const {

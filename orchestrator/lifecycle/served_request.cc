@@ -13,6 +13,7 @@
 #include "orchestrator/http/openai_error.h"
 #include "orchestrator/lifecycle/describe.h"
 #include "orchestrator/lifecycle/learn_tokens.h"
+#include "orchestrator/planning/admission.h"
 #include "orchestrator/planning/explain.h"
 
 namespace baton::orchestrator {
@@ -205,14 +206,31 @@ LegSteps ServedRequest::seek_plan(PlanScope scope) {
   account_ = {};  // a retry's own load must not stand in its way
   if (plan_.decode != nullptr) pool_.planner.withdraw(plan_, wanted_);  // nor its own belief
   const TimePoint began = Clock::now();
+  wanted_.waited = began - head_.accepted_at;
   Result<Plan> plan = plan_in_scope(pool_, wanted_, scope, plan_, began, context_.random()());
   if (!plan) return policy_.no_plan(std::move(plan.error()));
+  if (is_refused(*plan)) return policy_.no_plan(refusal(wanted_.slo, plan->verdict));
   plan_ = std::move(*plan);
   account_ = pool_.planner.commit(plan_, wanted_, began);
-  if (prefill_response_.status == 200) account_.prefill.finish();  // its work is done
+  if (prefill_response_.status == 200) {  // its work is done
+    account_.prefill.finish();
+    account_.decode.decode_begins();
+  }
   plan_time_ = Clock::now() - began;
   pool_.metrics.plan_seconds.Observe(to_seconds(plan_time_));
   return policy_.planned(plan_.kind);
+}
+
+// Once a request: what has begun is tried to the end.
+bool ServedRequest::is_refused(const Plan& plan) {
+  if (std::exchange(is_judged_, true)) return false;
+  const SloVerdict& verdict = plan.verdict;
+  if (verdict.ttft_over_seconds > 0) pool_.metrics.ttft_misses.Increment();
+  if (verdict.tpot_over_seconds > 0) pool_.metrics.tpot_misses.Increment();
+  if (!verdict.is_refused) return false;
+  refused_by_ = verdict;
+  if (head_.explain) refused_plan_ = explain_json(plan);
+  return true;
 }
 
 void ServedRequest::send_leg(Stage stage) {
@@ -360,6 +378,7 @@ LegSteps ServedRequest::judge_prefill() {
   pool_.metrics.prefill_seconds.Observe(to_seconds(now - prefill_->sent_at));
   account_.prefill.prefill_done();
   account_.prefill.finish();
+  account_.decode.decode_begins();
   prefill_usage_ = read_usage(prefill_->body);
   learn_prefill(*prefill_, prefill_->head_at, prefill_usage_);
   if (prefill_usage_) pool_.learn_ratio(prompt_bytes_, prefill_usage_->prompt);

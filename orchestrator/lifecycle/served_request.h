@@ -56,6 +56,7 @@ class ServedRequest {
   // Steps of the policy.
   void carry_out(LegSteps steps);
   [[nodiscard]] LegSteps seek_plan(PlanScope scope);
+  [[nodiscard]] bool is_refused(const Plan& plan);
   void send_leg(Stage stage);
   void disown_legs();
   void cancel_prefill();
@@ -82,6 +83,7 @@ class ServedRequest {
   [[nodiscard]] Task<void> end_with_error_event(Error error);
   [[nodiscard]] Task<void> answer_pods_error();
   [[nodiscard]] Task<void> answer_error();
+  [[nodiscard]] Task<void> answer_refusal();
   [[nodiscard]] http::Fields answer_fields(const Leg& leg) const;
   [[nodiscard]] http::Fields leg_fields(const adapters::LegRequest& leg) const;
   void note_first_byte();
@@ -109,6 +111,9 @@ class ServedRequest {
   Plan plan_;
   PlanAccount account_;
   Duration plan_time_{};
+  bool is_judged_ = false;                // by the verdict on its first plan
+  std::optional<SloVerdict> refused_by_;  // that verdict, where nothing was sent because of it
+  std::string refused_plan_;              // for a client that wants it explained
   adapters::HandoffKey key_;
   adapters::PrefillResponse prefill_response_;
   std::optional<adapters::WholeAnswer> prefills_answer_;  // where it is the client's

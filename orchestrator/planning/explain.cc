@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/json_fields.h"
+#include "orchestrator/planning/admission.h"
 #include "orchestrator/planning/alternatives.h"
 
 namespace baton::orchestrator {
@@ -59,16 +60,25 @@ std::size_t size_of(const std::vector<std::string>& parts) {
   return size;
 }
 
+std::string verdict_json(const SloVerdict& verdict) {
+  return fmt::format(
+      "{{\"ttft_ms\":{:.3f},\"tpot_ms\":{:.3f},\"ttft_over_ms\":{:.3f},\"tpot_over_ms\":{:.3f},"
+      "\"refused\":{},\"retry_after_s\":{}}}",
+      verdict.ttft_seconds * 1e3, verdict.tpot_seconds * 1e3, verdict.ttft_over_seconds * 1e3,
+      verdict.tpot_over_seconds * 1e3, verdict.is_refused,
+      verdict.misses() ? retry_after_seconds(verdict) : 0);
+}
+
 // An open object.
 std::string head_json(const Plan& plan) {
   return fmt::format(
       "{{\"kind\":\"{}\",\"pool\":{},\"prefill\":{},\"decode\":{},\"prompt_tokens\":{},"
       "\"prefill_cached\":{},\"decode_cached\":{},\"ttft_ms\":{:.3f},\"tpot_ms\":{:.3f},"
-      "\"reason\":{}",
+      "\"verdict\":{},\"reason\":{}",
       plan.kind == PlanKind::kSplit ? "split" : "decode_only", quoted(plan.pool),
       name_of(plan.prefill), name_of(plan.decode), plan.prompt.count(), plan.prefill_cached.count(),
       plan.decode_cached.count(), plan.predicted_ttft_seconds * 1e3,
-      plan.predicted_tpot_seconds * 1e3, quoted(plan.reason));
+      plan.predicted_tpot_seconds * 1e3, verdict_json(plan.verdict), quoted(plan.reason));
 }
 
 std::string_view name_of(PlanAlternative::Differs what) {

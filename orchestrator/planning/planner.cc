@@ -16,6 +16,7 @@
 #include "core/picking/cost_terms.h"
 #include "core/picking/pick.h"
 #include "decode_router/decode_router.h"
+#include "orchestrator/planning/admission.h"
 #include "orchestrator/planning/alternatives.h"
 #include "prefill_router/prefill_router.h"
 
@@ -140,6 +141,15 @@ class Choice {
     return options;
   }
 
+  // Where a miss is refused, what keeps the SLO goes before what costs less.
+  void keep_slo(Options& pairs, Options& singles) const {
+    if (request_.slo.admission != Admission::kRefuse) return;
+    const auto misses = [this](const Option& option) { return verdict_of(option).misses(); };
+    if (std::ranges::all_of(pairs, misses) && std::ranges::all_of(singles, misses)) return;
+    boost::container::erase_if(pairs, misses);
+    boost::container::erase_if(singles, misses);
+  }
+
   [[nodiscard]] Plan plan_of(const Option& option, std::string reason) {
     Plan plan;
     plan.kind = option.prefill == nullptr ? PlanKind::kDecodeOnly : PlanKind::kSplit;
@@ -153,12 +163,17 @@ class Choice {
     plan.prompt = request_.prompt;
     plan.predicted_ttft_seconds = option.ttft_seconds;
     plan.predicted_tpot_seconds = option.tpot_seconds;
+    plan.verdict = verdict_of(option);
     plan.reason = std::move(reason);
     if (request_.explain) {
       plan.chosen = priced(option);
       plan.alternatives = alternatives_to(plan.chosen, weighed_);
       for (PlanAlternative& other : plan.alternatives) {
         if (other.differs == PlanAlternative::Differs::kKind) other.ruled_out_by = other_kind_not_;
+        if (request_.slo.admission == Admission::kRefuse && other.option.misses_slo &&
+            !plan.verdict.misses()) {
+          other.ruled_out_by = "it is predicted to miss the SLO";
+        }
       }
       const Candidates& decodes = option.prefill == nullptr ? singles_ : decodes_;
       plan.decode_candidates.assign(decodes.begin(), decodes.end());
@@ -259,6 +274,17 @@ class Choice {
     return option;
   }
 
+  [[nodiscard]] SloVerdict verdict_of(const Option& option) const {
+    const PlanCandidate& decode = *option.decode;
+    const bool split = option.prefill != nullptr;
+    const double ahead = split ? option.prefill->score[CostTerm::kQueue] + option.admit_seconds
+                               : decode.score[CostTerm::kAdmit];
+    return judge(request_,
+                 {decode.pod->index, option.ttft_seconds, decode.score[CostTerm::kStep],
+                  ahead + decode.score[CostTerm::kRoom]},
+                 picking_.loads.of(decode.pod->index), picking_.model, now_);
+  }
+
   // With its terms as they count in the option, where both stages' add up.
   [[nodiscard]] PlanOption priced(const Option& option) const {
     const PlanCandidate& decode = *option.decode;
@@ -268,6 +294,7 @@ class Choice {
     priced.cost_seconds = option.cost_seconds;
     priced.ttft_seconds = option.ttft_seconds;
     priced.tpot_seconds = option.tpot_seconds;
+    priced.misses_slo = verdict_of(option).misses();
     if (option.prefill != nullptr) {
       priced.prefill = option.prefill->pod;
       priced.prefill_cached = option.prefill->cached;
@@ -384,6 +411,7 @@ Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot,
 
   const bool may_join =
       request.split == Split::kAuto && request.prefill_on == nullptr && picks.predicts();
+  Options none;
   Options pairs;
   std::string why_whole;
   if (request.split == Split::kNever) {
@@ -396,8 +424,10 @@ Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot,
   }
 
   if (why_whole.empty() && may_join) {
-    const Options singles = choice.singles();
-    if (!singles.empty() && cheapest(singles).cost_seconds < cheapest(pairs).cost_seconds) {
+    Options singles = choice.singles();
+    choice.keep_slo(pairs, singles);
+    if (!singles.empty() &&
+        (pairs.empty() || cheapest(singles).cost_seconds < cheapest(pairs).cost_seconds)) {
       return choice.plan_of(*draw(singles, tie_seed).option,
                             "computing the prompt where it is decoded costs less than a split");
     }
@@ -407,13 +437,15 @@ Result<Plan> Planner::plan(const PlanRequest& request, const Snapshot& snapshot,
       choice.weigh_singles(request.split == Split::kAuto ? "the policies split what they can"
                                                          : "the pool always splits");
     }
+    choice.keep_slo(pairs, none);
     const Drawn drawn = draw(pairs, tie_seed);
     return choice.plan_of(*drawn.option, why_this(drawn.tied, pairs.size(), "pairs"));
   }
 
   choice.ask_decode(decode::Wanted::kSingles);
-  const Options singles = choice.singles();
+  Options singles = choice.singles();
   if (singles.empty()) return choice.no_decode_pod();
+  choice.keep_slo(none, singles);
   if (request.explain && request.split == Split::kNever && request.refuses_split.empty()) {
     choice.weigh_pairs(why_whole);
   }

@@ -25,6 +25,7 @@ struct PlanRequest {
   std::string lora;  // empty: the base model
   Tokens expected_output{128};
   SloConfig slo{};
+  Duration waited{};  // since the request came, for the verdict
   Split split = Split::kAuto;
   std::string refuses_split;  // the connector's reason (Connector::refuses_split); empty: none
   bool decode_needs_handoff = false;           // Connector::decode_needs_handoff

@@ -64,7 +64,7 @@ pools:
     model: big
     aliases: [b, bigger]
     split: always
-    slo: {ttft_ms: 250, tpot_ms: 12.5}
+    slo: {ttft_ms: 250, tpot_ms: 12.5, admission: refuse}
     health: {interval_seconds: 0.5, timeout_seconds: 0.25, failures: 2, passive_errors: 9}
     timeouts: {connect_seconds: 1, first_byte_seconds: 9, idle_seconds: 8}
     kv_events: {port: 5557, replay_port: 5558, ranks: 4, topic: kv@}
@@ -86,6 +86,7 @@ pools:
   EXPECT_THAT(pool.aliases, ElementsAre("b", "bigger"));
   EXPECT_EQ(pool.split, Split::kAlways);
   EXPECT_EQ(pool.slo.tpot, std::chrono::microseconds(12'500));
+  EXPECT_EQ(pool.slo.admission, Admission::kRefuse);
   EXPECT_EQ(pool.health.timeout, milliseconds(250));
   EXPECT_EQ(pool.timeouts.idle, seconds(8));
   const std::vector<Pod> pods = pool.pods();
@@ -237,6 +238,7 @@ TEST(ConfigToJson, GivesBackWhatTheFileSaid) {
   EXPECT_EQ(json["pools"][0]["health"]["interval_seconds"], 1);
   EXPECT_EQ(json["pools"][0]["prefill"][0]["url"], "http://127.0.0.1:8001");
   EXPECT_TRUE(json["pools"][0]["slo"]["ttft_ms"].is_null());
+  EXPECT_EQ(json["pools"][0]["slo"]["admission"], "serve");
 }
 
 std::string committed(const std::string& path) {

@@ -59,6 +59,23 @@ what would change the choice
 )");
 }
 
+TEST(PlanTable, SaysWhatMissesTheSlo) {
+  auto plan = nlohmann::json::parse(kPlan);
+  auto& verdict =
+      plan["verdict"] = {{"ttft_ms", 250.25},   {"tpot_ms", 9.25},  {"ttft_over_ms", 0.0},
+                         {"tpot_over_ms", 0.0}, {"refused", false}, {"retry_after_s", 0}};
+  EXPECT_EQ(*plan_table(plan.dump()), *plan_table(kPlan));
+  verdict["tpot_over_ms"] = 1.25;
+  EXPECT_THAT(*plan_table(plan.dump()),
+              HasSubstr("TPOT 8.5 ms\nmisses its SLO: TPOT 9.2 ms is 1.2 ms too long\n"));
+  verdict["ttft_over_ms"] = 50.0;
+  verdict["refused"] = true;
+  verdict["retry_after_s"] = 7;
+  EXPECT_THAT(*plan_table(plan.dump()),
+              HasSubstr("misses its SLO: TTFT 250.2 ms is 50.0 ms too long, TPOT 9.2 ms is 1.2 ms "
+                        "too long; it would be refused,\n  to come again in 7 s\n"));
+}
+
 TEST(PlanTable, KeepsToItsColumnsWhateverItIsGiven) {
   TestPool pool;
   const std::string deployment = "a-model-server-of-a-large-deployment-in-kubernetes-";

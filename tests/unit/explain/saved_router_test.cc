@@ -55,6 +55,9 @@ class SavedRouterTest : public testing::Test {
       context_.set_snapshot(snapshot);
     }
     queue_ = LoadTicket::for_prefill(loads_.of(10), Tokens(5000));
+    begun_ = LoadTicket::for_decode(loads_.of(12), Tokens(90'000));
+    begun_.decode_begins();
+    coming_ = LoadTicket::for_decode(loads_.of(12), Tokens(30'000));
     for (int i = 0; i < 50; ++i) {
       latencies_.of("chat").observe(LatencyModel::PrefillSeen{11, 1, 1000, 1e6, 0.04});
       latencies_.of("chat").observe(LatencyModel::StepSeen{12, 4, 4000, 100, 0.02});
@@ -77,6 +80,8 @@ class SavedRouterTest : public testing::Test {
   ThreadContext context_;
   std::vector<std::shared_ptr<const Snapshot>> snapshots_;
   LoadTicket queue_;
+  LoadTicket begun_;
+  LoadTicket coming_;
 };
 
 TEST_F(SavedRouterTest, PlansAsTheRouterDid) {
@@ -98,6 +103,8 @@ TEST_F(SavedRouterTest, PlansAsTheRouterDid) {
     const double ttft = then["ttft_ms"];
     EXPECT_NEAR(now["ttft_ms"].get<double>(), ttft, 0.01 * ttft);
     EXPECT_NEAR(now["tpot_ms"].get<double>(), then["tpot_ms"].get<double>(), 0.1);
+    EXPECT_NEAR(now["verdict"]["tpot_ms"].get<double>(), then["verdict"]["tpot_ms"].get<double>(),
+                0.1);
     EXPECT_EQ(now["alternatives"].size(), then["alternatives"].size());
   }
   EXPECT_EQ(Json::parse(plan_for_body(context_, R"({"model":"m","prompt":")" + text + "\"}").body)

@@ -5,6 +5,7 @@
 #include <optional>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace baton {
@@ -16,7 +17,32 @@ void expect_idle(const PodLoad& load) {
   EXPECT_EQ(load.uncached_prefill_tokens, 0);
   EXPECT_EQ(load.waiting_pairs, 0);
   EXPECT_EQ(load.running_decodes, 0);
+  EXPECT_EQ(load.coming_decodes, 0);
   EXPECT_EQ(load.reserved_kv_tokens, 0);
+}
+
+TEST(LoadTicket, TellsStreamsFromThoseWhosePromptIsStillComputed) {
+  LoadTable table;
+  PodLoad& load = table.of(0);
+  {
+    LoadTicket split = LoadTicket::for_decode(load, Tokens(50));
+    LoadTicket whole = LoadTicket::for_decode_only(load, Tokens(5), Tokens(50));
+    LoadTicket given_up = LoadTicket::for_decode(load, Tokens(50));
+    const LoadTicket prompt = LoadTicket::for_prefill(load, Tokens(50));
+    EXPECT_EQ(load.running_decodes, 3);
+    EXPECT_EQ(load.coming_decodes, 3);
+    split.decode_begins();
+    split.prefill_done();
+    LoadTicket moved = std::move(split);
+    moved.decode_begins();
+    EXPECT_EQ(load.coming_decodes, 2);
+    whole.prefill_done();
+    EXPECT_EQ(load.coming_decodes, 1);
+    given_up.finish();
+    EXPECT_EQ(load.coming_decodes, 0);
+    EXPECT_EQ(load.running_decodes, 2);
+  }
+  expect_idle(load);
 }
 
 TEST(LoadTicket, CountsAPrefillUntilItIsDone) {
