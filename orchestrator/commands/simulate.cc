@@ -39,6 +39,7 @@ struct SimulateFlags {
   std::vector<std::string> losses;
   double slo_ttft_ms = 0;
   double slo_tpot_ms = 0;
+  std::string admission = "serve";
   std::string goodput;
   std::string json;
   std::string html;
@@ -106,6 +107,12 @@ Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
   study.system.kv_events = !flags.no_kv_events;
   if (flags.slo_ttft_ms > 0) study.system.slo.ttft = from_ms(flags.slo_ttft_ms);
   if (flags.slo_tpot_ms > 0) study.system.slo.tpot = from_ms(flags.slo_tpot_ms);
+  if (flags.admission == "refuse") {
+    if (!study.system.slo.ttft && !study.system.slo.tpot) {
+      return bad("--admission refuse: there is no SLO; give --slo-ttft-ms or --slo-tpot-ms");
+    }
+    study.system.slo.admission = Admission::kRefuse;
+  }
   return study;
 }
 
@@ -167,6 +174,9 @@ void add_simulate_command(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember({"auto", "always", "never"}));
   option("--slo-ttft-ms", flags->slo_ttft_ms, "The pool's slo.ttft_ms; 0: none");
   option("--slo-tpot-ms", flags->slo_tpot_ms, "The pool's slo.tpot_ms; 0: none");
+  option("--admission", flags->admission,
+         "The pool's slo.admission: refuse turns away what is predicted to miss the SLO")
+      ->check(CLI::IsMember({"serve", "refuse"}));
   option("--replicas", flags->replicas, "Routers")->check(CLI::Range(1, simulate::kMostReplicas));
   option("--scrape", flags->scrape_s, "Seconds between two looks at the pods' metrics")
       ->check(CLI::Range(0.01, 3600.0));

@@ -146,8 +146,9 @@ class Choice {
     if (request_.slo.admission != Admission::kRefuse) return;
     const auto misses = [this](const Option& option) { return verdict_of(option).misses(); };
     if (std::ranges::all_of(pairs, misses) && std::ranges::all_of(singles, misses)) return;
-    boost::container::erase_if(pairs, misses);
-    boost::container::erase_if(singles, misses);
+    for (Options* options : {&pairs, &singles}) {
+      options->erase(std::ranges::remove_if(*options, misses).begin(), options->end());
+    }
   }
 
   [[nodiscard]] Plan plan_of(const Option& option, std::string reason) {

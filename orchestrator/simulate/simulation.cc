@@ -167,6 +167,7 @@ class Simulation {
   void plan(Request& request) {
     request.wanted.expected_output = request.replica->outputs.expected();
     request.wanted.decode_is_tentative = picks_decode_late();
+    request.wanted.waited = now_ - request.came_at;
     auto plan = request.replica->planner.plan(request.wanted, *snapshot_, now_, random_());
     if (!plan) {
       if (now_ - request.came_at > kEmptyWait) {
@@ -174,6 +175,11 @@ class Simulation {
       } else {
         waiting_.push_back(request.index);
       }
+      return;
+    }
+    if (plan->verdict.is_refused && request.attempt == 0) {
+      ++result_.system.refused;
+      end(request, bench::Outcome::kRejected, "429 slo_unreachable");
       return;
     }
     request.plan = std::move(*plan);
@@ -283,6 +289,7 @@ class Simulation {
     events_.push({now_ + kLease, EventKind::kLease, prefill_sequence(request)});
     request.account.prefill.prefill_done(now_);
     request.account.prefill.finish(now_);
+    request.account.decode.decode_begins();
     computed(request, request.plan.prefill->index, event.cached_tokens);
     if (picks_decode_late()) pick_decode(request);
     submit(request, request.plan.decode->index, decode_sequence(request));
@@ -302,6 +309,7 @@ class Simulation {
     request.plan = std::move(*plan);
     request.account = request.replica->planner.commit(request.plan, request.wanted, now_);
     request.account.prefill.finish(now_);
+    request.account.decode.decode_begins();
   }
 
   void fetch(Request& request, std::uint32_t to, const EngineEvent& event) {
@@ -395,6 +403,7 @@ class Simulation {
     RequestRecord& record = request.record;
     record.outcome = outcome;
     record.status = outcome == bench::Outcome::kCompleted ? 200 : 503;
+    if (reason.starts_with("429")) record.status = 429;
     record.reason = std::move(reason);
     record.ended = now_ - kEpoch;
     if (outcome == bench::Outcome::kCompleted)

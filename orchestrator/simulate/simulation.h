@@ -55,6 +55,7 @@ struct SystemFigures {
   double exposed_transfer_s = 0;  // sum, from prefill's end to the arrival of the KV
   std::int64_t preemptions = 0;
   std::int64_t retries = 0;
+  std::int64_t refused = 0;  // requests that were predicted to miss the SLO
   std::int64_t engine_steps = 0;
   struct PodFigures {
     std::string name;

@@ -218,7 +218,7 @@ std::string render_ratio(const bench::Json& result) {
 std::string render_system(const bench::Json& run) {
   if (!run.contains("system")) return {};
   const bench::Json& system = run.at("system");
-  return fmt::format(
+  std::string out = fmt::format(
       "pods        prefill busy {:.0f} %, decode busy {:.0f} %; KV at most {:.0f} %\n"
       "prefix      {:.1f} % of prompt tokens reused; {:.1f} % of requests decode-only\n"
       "hand-offs   {}, {:.1f} GB, {:.2f} ms exposed on average; {} preemptions, {} retries\n",
@@ -229,6 +229,10 @@ std::string render_system(const bench::Json& run) {
       system.at("transferred_bytes").get<double>() / 1e9,
       system.at("exposed_transfer_ms").get<double>(), system.at("preemptions").get<std::int64_t>(),
       system.at("retries").get<std::int64_t>());
+  if (const auto refused = system.at("refused").get<std::int64_t>(); refused > 0) {
+    out += fmt::format("admission   {} requests refused: predicted to miss the SLO\n", refused);
+  }
+  return out;
 }
 
 }  // namespace
@@ -273,6 +277,7 @@ bench::Json system_json(const SystemFigures& system) {
                            : 0.0;
   json["preemptions"] = system.preemptions;
   json["retries"] = system.retries;
+  json["refused"] = system.refused;
   json["engine_steps"] = system.engine_steps;
   bench::Json pods = bench::Json::array();
   for (const auto& pod : system.pods) {

@@ -1,0 +1,98 @@
+// Pods that are asked for more than they can do, with and without refusing what would miss its SLO.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "orchestrator/simulate/study.h"
+
+namespace baton::orchestrator::simulate {
+namespace {
+
+struct Overload {
+  std::string pods;
+  double rate = 0;  // requests a second
+  int requests = 0;
+  int prompt = 0;  // tokens
+  int output = 0;
+  std::string goodput;
+  SloConfig slo;
+};
+
+struct Served {
+  double good_share = 0;
+  std::int64_t refused = 0;
+  std::vector<bench::RequestRecord> records;
+};
+
+Served serve(const Overload& overload, Admission admission) {
+  StudyOptions study;
+  study.workload.kind = bench::WorkloadKind::kRandom;
+  study.workload.input_tokens = overload.prompt;
+  study.workload.output_tokens = overload.output;
+  study.workload.range_ratio = 0.5;
+  study.load.rate = overload.rate;
+  study.load.requests = static_cast<std::size_t>(overload.requests);
+  study.load.seed = 5;
+  study.system.pods = *parse_pods(overload.pods, *find_engine_profile("llama3-8b-h100"));
+  study.system.slo = overload.slo;
+  study.system.slo.admission = admission;
+  study.goodput = *bench::parse_slo(overload.goodput);
+  study.policies = {*parse_policy("predicted")};
+  auto result = run_study(study, {});
+  EXPECT_TRUE(result) << result.error().message;
+  const bench::Json& goodput = result->json.at("baton").at("goodput");
+  EXPECT_EQ(goodput.at("offered"), overload.requests);
+  return {goodput.at("share"), result->json.at("system").at("refused"), std::move(result->records)};
+}
+
+// Requests that are served at times from `begin` to `end`, every half second.
+std::vector<int> in_flight(const std::vector<bench::RequestRecord>& records, Duration begin,
+                           Duration end) {
+  std::vector<int> counts;
+  for (Duration at = begin; at < end; at += std::chrono::milliseconds(500)) {
+    counts.push_back(static_cast<int>(std::ranges::count_if(records, [at](const auto& record) {
+      return record.completed() && record.sent <= at && at < record.ended;
+    })));
+  }
+  return counts;
+}
+
+void expect_refusing_pays(const Overload& overload) {
+  const Served all = serve(overload, Admission::kServe);
+  const Served some = serve(overload, Admission::kRefuse);
+  const auto counts = in_flight(some.records, std::chrono::seconds(15), std::chrono::seconds(60));
+  std::string shown;
+  for (const int count : counts) shown += std::to_string(count) + " ";
+  SCOPED_TRACE(shown);
+  std::printf("%f %f %ld %s\n", all.good_share, some.good_share, some.refused, shown.c_str());
+  EXPECT_EQ(all.refused, 0);
+  EXPECT_GT(some.refused, 0);
+  for (const bench::RequestRecord& record : some.records) {
+    EXPECT_EQ(record.completed(), record.status == 200);
+    if (record.completed()) continue;
+    EXPECT_EQ(record.outcome, bench::Outcome::kRejected);
+    EXPECT_EQ(record.status, 429U);
+    EXPECT_EQ(record.ended, record.sent);
+  }
+  EXPECT_GT(some.good_share, all.good_share + 0.2);
+}
+
+TEST(OverloadTest, OfPrefillPods) {
+  expect_refusing_pays(
+      {"prefill=1,decode=1", 20, 1500, 3000, 60, "ttft:1000", {std::chrono::seconds(1), {}, {}}});
+}
+
+TEST(OverloadTest, OfDecodePods) {
+  expect_refusing_pays({"prefill=2,decode=1",
+                        20,
+                        1500,
+                        1500,
+                        300,
+                        "tpot:12",
+                        {{}, std::chrono::milliseconds(12), {}}});
+}
+
+}  // namespace
+}  // namespace baton::orchestrator::simulate
