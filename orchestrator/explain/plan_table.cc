@@ -55,7 +55,7 @@ std::vector<std::string> terms_of(const Json& candidates) {
 
 std::string why(const Json& candidate, const std::string& chosen, double chosen_cost) {
   if (candidate.at("pod") == chosen) return "chosen";
-  const std::string rejected = candidate.value("rejected", "");
+  std::string rejected = candidate.value("rejected", "");
   if (!candidate.contains("cost_ms")) return rejected;
   const double more = candidate["cost_ms"].get<double>() - chosen_cost;
   const std::string gap = fmt::format("{:+.1f}", more);

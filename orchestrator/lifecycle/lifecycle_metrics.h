@@ -142,10 +142,10 @@ inline constexpr MetricSpec kUnrouted{
 
 // Every row, for docs/metrics.md.
 inline constexpr MetricSpec kAll[] = {
-    kRequests,      kOpenRequests,   kWaiting, kTtft,           kTpot,         kPlanSeconds,
-    kLegSeconds,    kLegFailures,    kRetries, kRetriesRefused, kReleases,     kHandoffsAbsent,
-    kHandoffBytes,  kHandoffSeconds, kLookups, kPromptTokens,   kCachedTokens, kPredictorError,
-    kPredictorSeen, kStrippedFields, kUnrouted};
+    kRequests,       kOpenRequests,  kWaiting,        kSloMisses, kTtft,           kTpot,
+    kPlanSeconds,    kLegSeconds,    kLegFailures,    kRetries,   kRetriesRefused, kReleases,
+    kHandoffsAbsent, kHandoffBytes,  kHandoffSeconds, kLookups,   kPromptTokens,   kCachedTokens,
+    kPredictorError, kPredictorSeen, kStrippedFields, kUnrouted};
 }  // namespace lifecycle_metrics
 
 // The rows of one pool, looked up once. Owned by an io thread; the instruments are shared by all.
