@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 
+#include "core/picking/cost_terms.h"
 #include "orchestrator/planning/explain.h"
 #include "tests/unit/picking/test_pool.h"
 
