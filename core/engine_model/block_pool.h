@@ -1,5 +1,6 @@
 #pragma once
 
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -7,7 +8,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "core/tokenizer.h"
@@ -92,7 +92,7 @@ class BlockPool {
   BlockEvents* sink_;
   std::vector<Block> blocks_;
   std::list<BlockId> free_;  // next to be taken first
-  std::unordered_map<std::uint64_t, BlockId> by_hash_;
+  boost::unordered_flat_map<std::uint64_t, BlockId> by_hash_;
   BlockPoolStats stats_;
 };
 

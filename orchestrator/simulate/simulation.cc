@@ -117,6 +117,7 @@ class Simulation {
 
   void offer_all() {
     left_ = schedule_.size();
+    requests_.resize(schedule_.size());
     for (std::size_t i = 0; i < schedule_.size(); ++i) {
       if (const auto before = workload_.follows(i); before && before->first < schedule_.size()) {
         followers_[before->first].emplace_back(i, before->second);
@@ -158,7 +159,7 @@ class Simulation {
     record.session = asked->session;
     record.usage_reported = true;
     record.usage_reports = 1;
-    requests_.emplace(index, std::move(made));
+    requests_[index] = std::move(made);
     plan(request);
   }
 
@@ -239,9 +240,9 @@ class Simulation {
   // legs are made again. Without an end of it pods that wait for each other's room would wait for
   // good.
   void end_lease(SequenceId prefill_leg) {
-    const auto found = requests_.find(prefill_leg / kLegs);
-    if (found == requests_.end()) return;
-    Request& request = *found->second;
+    const auto& found = requests_[prefill_leg / kLegs];
+    if (found == nullptr) return;
+    Request& request = *found;
     if (prefill_sequence(request) != prefill_leg || !request.is_kept || request.in_transfer) return;
     let_go(request);
     const std::uint32_t decode = request.plan.decode->index;
@@ -253,9 +254,9 @@ class Simulation {
   // What engines say.
 
   void hear(std::uint32_t pod, const EngineEvent& event) {
-    const auto found = requests_.find(event.sequence / kLegs);
-    if (found == requests_.end()) return;
-    Request& request = *found->second;
+    const auto& found = requests_[event.sequence / kLegs];
+    if (found == nullptr) return;
+    Request& request = *found;
     const bool is_prefill = event.sequence == prefill_sequence(request);
     if (!is_prefill && event.sequence != decode_sequence(request)) return;
     switch (event.kind) {
@@ -412,7 +413,7 @@ class Simulation {
     const std::size_t index = request.index;
     if (outcome != bench::Outcome::kCompleted) request.answer.clear();
     workload_.answered_ids(index, request.answer);
-    requests_.erase(index);
+    requests_[index].reset();
     --left_;
     if (const auto next = followers_.find(index); next != followers_.end()) {
       for (const auto& [follower, pause] : next->second) {
@@ -440,12 +441,9 @@ class Simulation {
     if (loss.away != Duration::max()) {
       events_.push({now_ + loss.away + pod.spec().profile.start_up, EventKind::kStart, index});
     }
-    std::vector<std::uint64_t> hit;
-    for (const auto& [id, request] : requests_) {
-      if (is_on(*request, index)) hit.push_back(id);
+    for (const auto& request : requests_) {
+      if (request != nullptr && is_on(*request, index)) lose_leg(*request, index);
     }
-    std::ranges::sort(hit);
-    for (const std::uint64_t id : hit) lose_leg(*requests_.at(id), index);
   }
 
   [[nodiscard]] static bool is_on(const Request& request, std::uint32_t index) {
@@ -497,7 +495,7 @@ class Simulation {
   Links links_;
   std::uint64_t link_round_ = 0;
   std::shared_ptr<const Snapshot> snapshot_;
-  std::unordered_map<std::uint64_t, std::unique_ptr<Request>> requests_;  // alive, by index
+  std::vector<std::unique_ptr<Request>> requests_;  // by index; null: not yet, or over
   std::unordered_map<std::size_t, std::vector<std::pair<std::size_t, Duration>>> followers_;
   std::vector<std::uint64_t> waiting_;  // for a pod
   std::size_t left_ = 0;
