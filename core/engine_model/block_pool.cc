@@ -8,7 +8,7 @@ namespace baton::engine_model {
 BlockPool::BlockPool(std::int32_t blocks, Tokens block_tokens, BlockEvents* sink)
     : block_tokens_(block_tokens), sink_(sink), blocks_(static_cast<std::size_t>(blocks)) {
   assert(blocks > 0 && block_tokens.count() > 0);
-  for (BlockId id = 0; id < blocks; ++id) at(id).place = free_.insert(free_.end(), id);
+  for (Block& block : blocks_) free_.push_back(block);
 }
 
 std::size_t BlockPool::blocks_for(std::size_t tokens) const {
@@ -37,7 +37,7 @@ std::optional<std::vector<BlockId>> BlockPool::take(std::span<const std::uint64_
     return std::nullopt;
   }
   for (; fresh > 0; --fresh) {
-    const BlockId id = free_.front();
+    const BlockId id = id_of(free_.front());
     if (at(id).hash) evict(id);
     reference(id);
     taken.push_back(id);
@@ -85,7 +85,7 @@ void BlockPool::unpin(std::span<const BlockId> blocks) {
     Block& block = at(id);
     assert(block.references > 0);
     if (--block.references > 0) continue;
-    block.place = free_.insert(block.hash ? free_.end() : free_.begin(), id);
+    free_.insert(block.hash ? free_.end() : free_.begin(), block);
   }
 }
 
@@ -99,7 +99,7 @@ bool BlockPool::clear() {
 
 void BlockPool::reference(BlockId id) {
   Block& block = at(id);
-  if (block.references++ == 0) free_.erase(block.place);
+  if (block.references++ == 0) free_.erase(free_.iterator_to(block));
 }
 
 void BlockPool::evict(BlockId id) {

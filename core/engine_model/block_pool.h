@@ -1,9 +1,9 @@
 #pragma once
 
+#include <boost/intrusive/list.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <list>
 #include <optional>
 #include <span>
 #include <string>
@@ -79,19 +79,23 @@ class BlockPool {
   bool clear();
 
  private:
-  struct Block {
+  using FreeHook =
+      boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>;
+  struct Block : FreeHook {  // in free_ while nobody references it
     int references = 0;
     std::optional<std::uint64_t> hash;
-    std::list<BlockId>::iterator place;  // in free_, while nobody references it
   };
   [[nodiscard]] Block& at(BlockId id) { return blocks_[static_cast<std::size_t>(id)]; }
+  [[nodiscard]] BlockId id_of(const Block& block) const {
+    return static_cast<BlockId>(&block - blocks_.data());
+  }
   void reference(BlockId id);
   void evict(BlockId id);
 
   Tokens block_tokens_;
   BlockEvents* sink_;
   std::vector<Block> blocks_;
-  std::list<BlockId> free_;  // next to be taken first
+  boost::intrusive::list<Block> free_;  // next to be taken first
   boost::unordered_flat_map<std::uint64_t, BlockId> by_hash_;
   BlockPoolStats stats_;
 };
