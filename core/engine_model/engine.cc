@@ -28,6 +28,7 @@ Engine::Engine(EngineModelOptions options, BlockEvents* sink)
 void Engine::submit(SequenceId id, SequenceSpec spec) {
   assert(!spec.prompt.empty() && spec.max_tokens > 0);
   Sequence sequence;
+  sequence.id = id;
   sequence.tokens = spec.prompt;
   sequence.content = kv_content(spec.prompt, spec.lora);
   sequence.spec = std::move(spec);
@@ -100,13 +101,12 @@ void Engine::begin_step(TimePoint now, std::vector<EngineEvent>& out) {
 void Engine::schedule_running(std::size_t& budget) {
   // The list may lose its end to preemption meanwhile.
   for (std::size_t i = 0; i < running_.size() && budget > 0; ++i) {
-    const SequenceId id = running_[i];
-    Sequence& sequence = sequences_.at(id);
+    Sequence& sequence = *running_[i];
     const std::size_t tokens = std::min(sequence.tokens.size() - sequence.computed, budget);
     bool grown = grow(sequence, sequence.computed + tokens);
-    while (!grown && preempt_for(id)) grown = grow(sequence, sequence.computed + tokens);
+    while (!grown && preempt_for(sequence)) grown = grow(sequence, sequence.computed + tokens);
     if (!grown) break;
-    step_.push_back({id, tokens});
+    step_.push_back({&sequence, tokens});
     publish(sequence, sequence.computed + tokens);
     budget -= tokens;
   }
@@ -122,18 +122,17 @@ bool Engine::grow(Sequence& sequence, std::size_t tokens) {
 }
 
 // Takes the blocks of the newest running sequence. False: that was the one in need.
-bool Engine::preempt_for(SequenceId id) {
-  const SequenceId victim = running_.back();
-  Sequence& sequence = sequences_.at(victim);
+bool Engine::preempt_for(const Sequence& in_need) {
+  Sequence& sequence = *running_.back();
   running_.pop_back();
-  std::erase_if(step_, [victim](const Scheduled& entry) { return entry.id == victim; });
+  std::erase_if(step_, [&](const Scheduled& entry) { return entry.sequence == &sequence; });
   pool_.unpin(std::exchange(sequence.blocks, {}));
   sequence.computed = 0;
   sequence.published = 0;
   sequence.place = Place::kWaiting;
-  waiting_.push_front(victim);
+  waiting_.push_front(sequence.id);
   ++counts_.preemptions;
-  return victim != id;
+  return &sequence != &in_need;
 }
 
 void Engine::schedule_waiting(TimePoint now, std::size_t& budget, std::vector<EngineEvent>& out) {
@@ -153,8 +152,7 @@ void Engine::schedule_waiting(TimePoint now, std::size_t& budget, std::vector<En
       continue;
     }
     const bool fetches = sequence.spec.wait_for_kv && !sequence.kv_fetched;
-    const Admission admission =
-        fetches ? want_kv(id, sequence, now, out) : admit(id, sequence, budget);
+    const Admission admission = fetches ? want_kv(id, sequence, now, out) : admit(sequence, budget);
     if (admission == Admission::kNoRoom) full = true;
     if (admission != Admission::kAdmitted) {
       ++i;
@@ -185,7 +183,7 @@ Engine::Admission Engine::want_kv(SequenceId id, Sequence& sequence, TimePoint n
   return Admission::kDeferred;
 }
 
-Engine::Admission Engine::admit(SequenceId id, Sequence& sequence, std::size_t& budget) {
+Engine::Admission Engine::admit(Sequence& sequence, std::size_t& budget) {
   if (!adapter_fits(sequence.spec.lora)) return Admission::kDeferred;
   const auto tokens = take_blocks(sequence, budget);
   if (!tokens) return Admission::kNoRoom;
@@ -197,8 +195,8 @@ Engine::Admission Engine::admit(SequenceId id, Sequence& sequence, std::size_t& 
     counts_.prompt_computed += static_cast<std::int64_t>(prompt) - sequence.cached;
   }
   sequence.place = Place::kRunning;
-  running_.push_back(id);
-  step_.push_back({id, *tokens});
+  running_.push_back(&sequence);
+  step_.push_back({&sequence, *tokens});
   publish(sequence, sequence.computed + *tokens);
   budget -= std::min(budget, *tokens);
   return Admission::kAdmitted;
@@ -236,7 +234,7 @@ std::optional<std::size_t> Engine::take_blocks(Sequence& sequence, std::size_t b
 bool Engine::adapter_fits(const std::string& lora) const {
   if (lora.empty()) return true;
   std::set<std::string_view> in_use;
-  for (const SequenceId id : running_) in_use.insert(sequences_.at(id).spec.lora);
+  for (const Sequence* sequence : running_) in_use.insert(sequence->spec.lora);
   in_use.erase("");
   return in_use.contains(lora) || in_use.size() < static_cast<std::size_t>(options_.max_loras);
 }
@@ -259,7 +257,7 @@ Duration Engine::step_time() const {
   PrefillWork prefill;
   DecodeWork decode;
   for (const Scheduled& entry : step_) {
-    const Sequence& sequence = sequences_.at(entry.id);
+    const Sequence& sequence = *entry.sequence;
     // One token behind KV that is there costs what a decode step costs, be it a prompt's last.
     const bool decodes = entry.tokens == 1 && sequence.computed > 0;
     if (!decodes) prefill.add(as_tokens(sequence.computed), as_tokens(entry.tokens));
@@ -274,24 +272,23 @@ Duration Engine::step_time() const {
 }
 
 void Engine::end_step(TimePoint now, std::vector<EngineEvent>& out) {
-  for (const Scheduled& entry : std::exchange(step_, {})) {
-    const auto found = sequences_.find(entry.id);
-    if (found == sequences_.end()) continue;  // aborted meanwhile
-    Sequence& sequence = found->second;
-    sequence.computed += entry.tokens;
-    if (sequence.computed == sequence.tokens.size()) give_token(entry.id, sequence, now, out);
+  ended_step_.clear();
+  step_.swap(ended_step_);
+  for (const auto& [sequence, tokens] : ended_step_) {
+    if (sequence == nullptr) continue;
+    sequence->computed += tokens;
+    if (sequence->computed == sequence->tokens.size()) give_token(*sequence, now, out);
   }
 }
 
-void Engine::give_token(SequenceId id, Sequence& sequence, TimePoint now,
-                        std::vector<EngineEvent>& out) {
+void Engine::give_token(Sequence& sequence, TimePoint now, std::vector<EngineEvent>& out) {
   const SequenceSpec& spec = sequence.spec;
   if (!sequence.answer) {
     sequence.answer.emplace(options_.vocabulary, sequence.content, spec.sampling);
     if (spec.script) sequence.script = spec.script(sequence.content);
   }
   const bool may_end = sequence.made >= spec.min_tokens;
-  EngineEvent event = event_of(EngineEvent::Kind::kToken, id, now);
+  EngineEvent event = event_of(EngineEvent::Kind::kToken, sequence.id, now);
   event.cached_tokens = Tokens(sequence.cached);
   event.scheduled_at = *sequence.scheduled_at;
   event.token = sequence.answer->next(may_end && !spec.ignore_end);
@@ -316,7 +313,7 @@ void Engine::give_token(SequenceId id, Sequence& sequence, TimePoint now,
   }
   const bool over = event.finish.has_value();
   out.push_back(std::move(event));
-  if (over) remove(id, spec.keep_blocks);
+  if (over) remove(sequence.id, spec.keep_blocks);
 }
 
 void Engine::extend_hashes(Sequence& sequence) const {
@@ -357,7 +354,10 @@ void Engine::remove(SequenceId id, bool keep) {
     pool_.unpin(sequence.blocks);
   }
   if (sequence.place == Place::kRunning) {
-    std::erase(running_, id);
+    std::erase(running_, &sequence);
+    for (Scheduled& entry : step_) {
+      if (entry.sequence == &sequence) entry.sequence = nullptr;
+    }
   } else {
     std::erase(waiting_, id);
   }
@@ -397,7 +397,7 @@ EngineLoad Engine::load() const {
   load.kv_usage = static_cast<double>(pool_.used_blocks()) / pool_.size();
   std::set<std::string> running;
   std::set<std::string> waiting;
-  for (const SequenceId id : running_) running.insert(sequences_.at(id).spec.lora);
+  for (const Sequence* sequence : running_) running.insert(sequence->spec.lora);
   for (const SequenceId id : waiting_) {
     const Sequence& sequence = sequences_.at(id);
     waiting.insert(sequence.spec.lora);

@@ -144,6 +144,7 @@ class Engine {
  private:
   enum class Place : std::uint8_t { kWaiting, kAwaitsKv, kRunning };
   struct Sequence {
+    SequenceId id = 0;
     SequenceSpec spec;
     Place place = Place::kWaiting;
     bool kv_fetched = false;
@@ -160,7 +161,7 @@ class Engine {
     std::optional<TimePoint> scheduled_at;
   };
   struct Scheduled {
-    SequenceId id;
+    Sequence* sequence;  // null: aborted meanwhile
     std::size_t tokens;
   };
 
@@ -169,28 +170,29 @@ class Engine {
   void schedule_running(std::size_t& budget);
   void schedule_waiting(TimePoint now, std::size_t& budget, std::vector<EngineEvent>& out);
   enum class Admission : std::uint8_t { kAdmitted, kDeferred, kNoRoom };
-  Admission admit(SequenceId id, Sequence& sequence, std::size_t& budget);
+  Admission admit(Sequence& sequence, std::size_t& budget);
   Admission want_kv(SequenceId id, Sequence& sequence, TimePoint now,
                     std::vector<EngineEvent>& out);
   [[nodiscard]] std::optional<std::size_t> take_blocks(Sequence& sequence, std::size_t budget);
   [[nodiscard]] bool grow(Sequence& sequence, std::size_t tokens);
-  [[nodiscard]] bool preempt_for(SequenceId id);
+  [[nodiscard]] bool preempt_for(const Sequence& in_need);
   [[nodiscard]] bool adapter_fits(const std::string& lora) const;
   void use_adapter(const std::string& lora);
   void extend_hashes(Sequence& sequence) const;
   void publish(Sequence& sequence, std::size_t tokens);
-  void give_token(SequenceId id, Sequence& sequence, TimePoint now, std::vector<EngineEvent>& out);
+  void give_token(Sequence& sequence, TimePoint now, std::vector<EngineEvent>& out);
   void remove(SequenceId id, bool keep);
   [[nodiscard]] Duration step_time() const;
 
   EngineModelOptions options_;
   BlockPool pool_;
   std::unordered_map<SequenceId, Sequence> sequences_;
-  std::vector<SequenceId> running_;  // oldest first
-  std::deque<SequenceId> waiting_;   // next first
+  std::vector<Sequence*> running_;  // oldest first
+  std::deque<SequenceId> waiting_;  // next first
   std::unordered_map<SequenceId, std::vector<BlockId>> kept_;
   std::vector<std::string> resident_;  // adapters, last used last
   std::vector<Scheduled> step_;
+  std::vector<Scheduled> ended_step_;
   Duration adapter_time_{};  // of the step being made
   std::optional<TimePoint> step_end_;
   bool dirty_ = false;  // something changed since the last begin_step()
