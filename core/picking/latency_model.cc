@@ -246,6 +246,33 @@ void LatencyModel::forget_pod(std::uint32_t pod) {
   known->step.reset();
 }
 
+void LatencyModel::forget(TimePoint now) {
+  const std::scoped_lock lock(learning_);
+  const Duration passed = now - forgot_at_;
+  if (forgot_at_ != TimePoint{} && passed >= Duration{} && passed < kForgetEach) return;
+  const bool can_tell = forgot_at_ != TimePoint{} && passed > Duration{};
+  forgot_at_ = now;
+  if (!can_tell) return;
+  const double kept = std::exp2(-to_seconds(passed) / to_seconds(kFactorHalfLife));
+  const auto each_pod = [this](auto&& visit) {
+    for (const auto& place : chunks_) {
+      Chunk* const chunk = place.load(std::memory_order_relaxed);
+      if (chunk != nullptr) std::ranges::for_each(*chunk, visit);
+    }
+  };
+  UsualFactor prefill;
+  UsualFactor step;
+  each_pod([&](const PodFactors& pod) {
+    prefill.add(pod.prefill);
+    step.add(pod.step);
+  });
+  each_pod([&](PodFactors& pod) {
+    if (prefill.known()) pod.prefill.forget(kept, prefill.logarithm());
+    if (step.known()) pod.step.forget(kept, step.logarithm());
+  });
+  pairs_.forget(kept);
+}
+
 double LatencyModel::lora_seconds(LoraResidency residency) const {
   const auto [load] = read(lora_.coefficients);
   switch (residency) {

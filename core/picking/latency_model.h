@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -99,6 +100,14 @@ class LatencyModel {
   }
   void assume(std::uint32_t pod, const Factors& factors);
 
+  // To be called every now and then. What makes a pod or the way between two slow, a neighbour's
+  // job or a hot chip, passes in minutes, and a pod that is taken to be slow is not asked, so that
+  // nothing would tell: factors that nothing was observed of near those of the others, by half in
+  // kFactorHalfLife. One twice as slow is within 5 % of the others after four of them, and asked.
+  void forget(TimePoint now);
+  static constexpr Duration kFactorHalfLife = std::chrono::minutes(2);
+  static constexpr Duration kForgetEach = std::chrono::seconds(10);
+
   // The pod restarted, or its index is another pod's now: it is as fast as the pool until seen.
   void forget_pod(std::uint32_t pod);
 
@@ -183,6 +192,7 @@ class LatencyModel {
   Kind<1> lora_;
   OwnFactor no_pod_;  // of what is observed of all pods alike
   PairFactors pairs_;
+  TimePoint forgot_at_{};  // none: forget() was not called yet
   std::array<std::atomic<Chunk*>, LoadTable::kMaxPods / kChunkPods> chunks_{};
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace baton {
 namespace {
@@ -12,6 +13,7 @@ constexpr float kMostLog = 7.0F;  // a thousandfold, either way
 }  // namespace
 
 void OwnFactor::learn(double residual, double total, double change) {
+  observed_ = true;
   const double variance = this->variance();
   log_ += static_cast<float>(variance / total * residual);
   const double grown = (variance - variance * variance / total) * (1.0 + 1.0 / kMemory);
@@ -43,6 +45,15 @@ void OwnFactor::publish() {
   factor_.store(std::exp(log_), std::memory_order_relaxed);
 }
 
+void OwnFactor::forget(double kept, double usual) {
+  if (std::exchange(observed_, false)) return;
+  constexpr double kWidest = kSpread * kSpread;
+  log_ = static_cast<float>(usual + kept * (logarithm() - usual));
+  variance_ = static_cast<float>(kWidest + kept * kept * (variance() - kWidest));
+  seen_ = next_ = 0;
+  publish();
+}
+
 void OwnFactor::assume(double factor) {
   log_ = static_cast<float>(std::log(std::max(factor, 1e-6)));
   publish();
@@ -50,6 +61,7 @@ void OwnFactor::assume(double factor) {
 
 void OwnFactor::reset() {
   log_ = 0.0F;
+  observed_ = false;
   variance_ = static_cast<float>(kSpread * kSpread);
   seen_ = next_ = 0;
   publish();

@@ -52,4 +52,19 @@ void PairFactors::forget_pod(std::uint32_t pod) {
   }
 }
 
+void PairFactors::forget(double kept) {
+  UsualFactor usual;
+  for (const Set& set : *sets_) {
+    for (const Entry& entry : set) {
+      if (entry.observed != 0) usual.add(entry.factor);
+    }
+  }
+  if (!usual.known()) return;
+  for (Set& set : *sets_) {
+    for (Entry& entry : set) {
+      if (entry.observed != 0) entry.factor.forget(kept, usual.logarithm());
+    }
+  }
+}
+
 }  // namespace baton

@@ -21,6 +21,7 @@ class PairFactors {
   // That of a pair, remembered from now on.
   [[nodiscard]] OwnFactor& of(std::uint32_t from, std::uint32_t to);
   void forget_pod(std::uint32_t pod);
+  void forget(double kept);  // OwnFactor::forget() of all
 
   static constexpr std::size_t kPairs = 4096;
 

@@ -385,6 +385,7 @@ Task<void> PodRegistry::tick(std::shared_ptr<const bool> alive) {
     co_await timer.async_wait(asio::use_awaitable);
     if (!*alive) co_return;
     for (const auto& pool : pools_) {
+      latencies_.of(pool->name).forget(Clock::now());
       bool changed = false;
       for (const WatchPtr& watch : pool->watches) {
         const int errors = loads_.of(watch->index).consecutive_errors;

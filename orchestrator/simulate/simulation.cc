@@ -97,6 +97,7 @@ class Simulation {
       case EventKind::kStart: pods_[event.id].start(); break;
       case EventKind::kScrape:
         scrape();
+        for (const auto& replica : replicas_) replica->model.forget(now_);
         events_.push({now_ + options_.scrape_interval, EventKind::kScrape, 0});
         for (const std::uint64_t id : std::exchange(waiting_, {})) plan(*requests_.at(id));
         break;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -394,6 +395,74 @@ TEST_F(LatencyModelTest, ForgetsARestartedPod) {
   EXPECT_EQ(model_.transfer_seconds(1, 2, Bytes(1 << 20)),
             model_.transfer_seconds(1, LatencyModel::kAnyPod, Bytes(1 << 20)));
   expect_known(usual, 0.1);
+}
+
+// Nothing is seen of it any more, since it is slow: it is given another try.
+TEST_F(LatencyModelTest, TakesAPodThatWasSlowToBeAsOthersAgainAfterAWhile) {
+  const SimulatedPod steady(profile_of("h100-8b"), 1);
+  SimulatedPod slow(profile_of("h100-8b"), 2, 3.0);
+  TimePoint now = TimePoint{} + std::chrono::hours(1);
+  const auto pass = [&](Duration time) {
+    for (const TimePoint end = now + time; now < end; now += std::chrono::seconds(1)) {
+      see_both(model_, steady, draws_, 1);
+      model_.forget(now);
+    }
+  };
+  for (int i = 0; i < 30; ++i) {
+    see_both(model_, slow, draws_, 1);
+    pass(std::chrono::seconds(10));
+  }
+  expect_known(slow, 0.15);  // while it is seen, nothing fades
+
+  const auto prefill = [&] {
+    return model_.prefill_seconds(2, Tokens(0), kPrompt) /
+           model_.prefill_seconds(1, Tokens(0), kPrompt);
+  };
+  const auto step = [&] {
+    return model_.step_seconds(2, 32, 64e3) / model_.step_seconds(1, 32, 64e3);
+  };
+  pass(LatencyModel::kFactorHalfLife);
+  EXPECT_NEAR(prefill(), std::sqrt(3.0), 0.3);
+  EXPECT_NEAR(step(), std::sqrt(3.0), 0.3);
+  pass(4 * LatencyModel::kFactorHalfLife);
+  EXPECT_NEAR(prefill(), 1.0, 0.1);
+  EXPECT_NEAR(step(), 1.0, 0.1);
+  expect_known(steady, 0.1);
+
+  // A few requests tell what it is now.
+  see_both(model_, slow, draws_, 3);
+  EXPECT_GT(prefill(), 2.0);
+  EXPECT_GT(step(), 2.0);
+  pass(5 * LatencyModel::kFactorHalfLife);
+  slow.become(1.0);
+  see_both(model_, slow, draws_, 3);
+  expect_known(slow, 0.15);
+}
+
+TEST_F(LatencyModelTest, TriesASlowWayBetweenTwoPodsAgain) {
+  static constexpr Bytes kLarge{1LL << 30};
+  const auto see = [this](std::uint32_t to, double seconds) {
+    model_.observe(LatencyModel::TransferSeen{1, to, kLarge, seconds});
+  };
+  for (int i = 0; i < 30; ++i) {
+    see(10, 0.4);
+    for (std::uint32_t to = 11; to < 15; ++to) see(to, 0.1);
+  }
+  const auto ratio = [this] {
+    return model_.transfer_seconds(1, 10, kLarge) / model_.transfer_seconds(1, 11, kLarge);
+  };
+  TimePoint now = TimePoint{} + std::chrono::hours(9);
+  const auto pass = [&](Duration time) {
+    see(11, 0.1);
+    model_.forget(now += time);
+  };
+  pass(Duration{});
+  pass(LatencyModel::kForgetEach);
+  EXPECT_GT(ratio(), 2.5);
+  pass(-std::chrono::hours(1));  // a clock that went back
+  EXPECT_GT(ratio(), 2.5);
+  pass(8 * LatencyModel::kFactorHalfLife);
+  EXPECT_NEAR(ratio(), 1.0, 0.05);
 }
 
 TEST_F(LatencyModelTest, LearnsBandwidthsOfPairs) {
