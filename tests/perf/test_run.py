@@ -54,7 +54,8 @@ def run(folder, tmp_path, *arguments):
 
 def test_list_names_every_command_that_reports_figures():
     reporting = {"-".join(path.relative_to(PERF).parts)
-                 for path in [*PERF.glob("*"), *PERF.glob("kv_transfer/*"), *PERF.glob("policies/*")]
+                 for path in [*PERF.glob("*"), *PERF.glob("kv_transfer/*"), *PERF.glob("policies/*"),
+                              *PERF.glob("split_or_not/*")]
                  if path.is_file() and os.access(path, os.X_OK)
                  and re.search(r"common\.Report\(", path.read_text())}
     listing = execute(PERF / "run", "--list")
