@@ -5,7 +5,7 @@ import drawing
 from arrangements import ARRANGEMENTS
 from drawing import Axis, text
 from figures import gain, saved
-from simulated import JUST_HELD, LOADS, Case
+from simulated import JUST_HELD, Case
 
 WIDTH = 880
 KINDS = {"aggregated": "aggregated", "P/D": "pd", "conditional": "conditional",
@@ -103,7 +103,7 @@ def load(simulated):
         bests = simulated.capacities[model, traffic, model.usual_tpot]
         tried = {name: simulated.simulator.tried(
             Case(model, traffic, model.usual_tpot, best.setting)) for name, best in bests.items()}
-        low = LOADS[0] * bests["aggregated"].load * 0.9
+        low = 0.5 * bests["aggregated"].load * 0.9
         high = 1.35 * max(best.load for best in bests.values())
         span = high - low
         step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200) if span / s <= 5)

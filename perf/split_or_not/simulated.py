@@ -13,7 +13,7 @@ from traffics import (CHAT, LONG_ANSWERS, LONG_PROMPTS, MODELS, PODS, SESSIONS, 
                       TRACE_RATE, conversation_trace, conversations)
 
 GOOD_SHARE = 0.95
-LOADS = (0.6, 1.0, 1.2)  # of what aggregated pods hold
+LOADS = (1.0,)  # of what aggregated pods hold
 JUST_HELD = 1.0
 PREFIX_LOADS = (0.5, 1.0, 2.0, 2.5, 3.0)  # of what round robin holds within the SLO
 POLICIES = ("round_robin", "gaie_default", "predicted")
@@ -187,9 +187,10 @@ def wanted(quick, traces, models):
     theirs = [conversation_trace(traces)] if traces else []
     capacities = [(small, LONG_PROMPTS, small.tpots)]
     capacities += [(small, traffic, (small.usual_tpot,))
-                   for traffic in (CHAT, SESSIONS, LONG_ANSWERS)]
+                   for traffic in (CHAT, SESSIONS)]
     if models > 1:
-        capacities += [(large, LONG_PROMPTS, (large.usual_tpot,))]
+        capacities += [(small, LONG_ANSWERS, (small.usual_tpot,)),
+                       (large, LONG_PROMPTS, (large.usual_tpot,))]
     return capacities, [(small, traffic) for traffic in (SESSIONS, SHARED, *theirs)]
 
 

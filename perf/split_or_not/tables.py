@@ -86,9 +86,9 @@ def write(path, tables):
         text = f.read()
     for name, body in tables.items():
         mark = MARKED.format(name)
-        place = re.compile(re.escape(mark) + r"\n\n(?:\|.*\n)*")
+        place = re.compile(re.escape(mark) + r"\n\n(?:\|.*\n)*\n?")
         if not place.search(text):
             raise SystemExit(f"{path}: has no place for the table: {mark}")
-        text = place.sub(lambda _, m=mark, b=body: f"{m}\n\n{b}", text)
+        text = place.sub(lambda _, m=mark, b=body: f"{m}\n\n{b}\n", text)
     with open(path, "w") as f:
         f.write(text)
