@@ -30,14 +30,15 @@ DecodeCost cost_of(const PodSeen& pod, const PickRequest& request, const Latency
       static_cast<double>(std::max<std::int64_t>(request.expected_output.count(), 1));
   const double step =
       model.step_seconds(LatencyModel::kAnyPod, running + 1, kv + prompt) * factors.step;
-  // Prompts that are computed beside the stream hold it up.
+  // Prompts that are computed beside the stream stop it, which counts whole, as in `harm`.
   const double pace = step / (1 - load.still_share(now));
+  const double stops = pace - step;
   return {.factors = factors,
           .admit = queue_seconds(load, model, factors.prefill, now),
           .room = room_seconds(entry.state, load, request.prompt + request.expected_output,
                                pace * output),
           .step = step,
-          .tokens = request.stream_weight * kPaceWeight * pace * (output - 1),
+          .tokens = request.stream_weight * (kPaceWeight * step + stops) * (output - 1),
           .lora = lora_seconds(entry.state, request.lora, model)};
 }
 

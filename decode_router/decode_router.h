@@ -10,11 +10,11 @@ namespace baton::decode {
 // the request. Cost is predicted seconds from the end of prefill to the last token, in the terms
 // "admit" (prompt tokens that are to be computed there first), "transfer" (the prompt's KV that it
 // does not hold, as if nothing of it were hidden under prefill), "room" (until its KV has room for
-// the request), "step" (the first token), "tokens" (the rest of the answer, by the pod's running
-// sequences, reserved KV and the share of its time that prompts take; weighed by kPaceWeight and
-// request.stream_weight) and "lora". Of the only pod "prefill" (the prompt's uncached tokens) and
-// "harm" (what computing them costs the streams that run there, as in the prefill router) stand in
-// the place of "transfer".
+// the request), "step" (the first token), "tokens" (the rest of the answer: by the pod's running
+// sequences and reserved KV, weighed by kPaceWeight, and whole what prompts will stop it, by the
+// share of time that they take; both by request.stream_weight) and "lora". Of the only pod
+// "prefill" (the prompt's uncached tokens) and "harm" (what computing them costs the streams that
+// run there, as in the prefill router) stand in the place of "transfer".
 struct Shortlists {
   Candidates pairs;
   Candidates singles;

@@ -288,11 +288,9 @@ void Choice::note(const Options& options) {
 }
 
 double Choice::pace_of(const PlanCandidate& decode) const {
-  const auto later = request_.expected_output.count() - 1;
   const double step = decode.score[CostTerm::kStep];
-  if (later <= 0) return step;
-  const double weight = stream_weight_ * kPaceWeight * static_cast<double>(later);
-  return std::max(step, decode.score[CostTerm::kTokens] / weight);
+  if (request_.expected_output.count() <= 1) return step;
+  return step / (1 - picking_.loads.of(decode.pod->index).still_share(now_));
 }
 
 double Choice::excess_cost(const Option& option) const {
