@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/picking/cost_terms.h"
 #include "tests/unit/picking/test_pool.h"
 
 namespace baton::decode {
@@ -50,7 +51,7 @@ TEST_F(DecodeRouterTest, WaitsForRoomWhereTheKvIsTaken) {
   EXPECT_EQ(term_of(pick()[0], "room"), 0.0);
 }
 
-TEST_F(DecodeRouterTest, StreamsAreSlowerWhereManyPromptsAreComputed) {
+TEST_F(DecodeRouterTest, WhatPromptsStopAStreamCountsWhole) {
   const PodEntry& mixed = pool_.add("mixed", Role::kBoth);
   pool_.add("quiet", Role::kBoth);
   PrefillWatch& prefills = pool_.load(mixed).prefills;
@@ -61,7 +62,10 @@ TEST_F(DecodeRouterTest, StreamsAreSlowerWhereManyPromptsAreComputed) {
   }
   const auto candidates = pick();
   EXPECT_THAT(names_of(candidates), ElementsAre("quiet", "mixed"));
-  EXPECT_NEAR(term_of(candidates[1], "tokens") / term_of(candidates[0], "tokens"), 2.0, 0.25);
+  const double share = pool_.load(mixed).still_share(pool_.now);
+  EXPECT_NEAR(share, 0.5, 0.08);
+  EXPECT_NEAR(term_of(candidates[1], "tokens") / term_of(candidates[0], "tokens"),
+              1 + share / (1 - share) / kPaceWeight, 1e-9);
   EXPECT_EQ(term_of(candidates[1], "step"), term_of(candidates[0], "step"));
 }
 
