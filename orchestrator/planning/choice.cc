@@ -29,11 +29,15 @@ double stream_weight(const PlanRequest& request) {
   return std::clamp(tokens / output, 1 / kMost, kMost);
 }
 
-// A second beyond the SLO costs so many of those within.
+// A second beyond the SLO costs so many of those within, up to this share of it: by how much more
+// it is missed makes no difference.
 constexpr double kExcessWeight = 4.0;
+constexpr double kMostExcess = 0.1;
 
 double excess_over(const std::optional<Duration>& slo, double seconds) {
-  return slo ? std::max(0.0, seconds - to_seconds(*slo)) : 0.0;
+  if (!slo) return 0.0;
+  const double wanted = to_seconds(*slo);
+  return std::clamp(seconds - wanted, 0.0, kMostExcess * wanted);
 }
 
 // What of a candidate's cost is not this request's own waiting for its first token.
