@@ -36,8 +36,10 @@ class MooncakeSystem(MockSystem):
 
 @pytest.fixture(scope="module")
 def mocks(tmp_path_factory):
+    # Requests fail one after another here, more often than the usual budget lets them be tried again.
     with MooncakeSystem(tmp_path_factory.mktemp("mooncake"), prefill=2, decode=2, mock_options=[
-            *OPTIONS, "--latency-profile", "prefill_ms=2,step_ms=1,transfer_ms=1"]) as system:
+            *OPTIONS, "--latency-profile", "prefill_ms=2,step_ms=1,transfer_ms=1"],
+            router="retry_budget: 1\n") as system:
         yield system
 
 

@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 from harness import run_baton
-from mocks import MockSystem, chat, completion
+from mocks import MockSystem, chat, completion, system
 
 TIGHT = {"x-slo-ttft-ms": "0.5"}  # no hand-off is so quick
 
