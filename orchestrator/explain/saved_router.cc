@@ -102,6 +102,11 @@ std::shared_ptr<const PodEntry> read_pod(Pod pod, const Json& saved, std::uint32
   return entry;
 }
 
+bool is_blank(const Json& value) {
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
+  return value.is_null() || value == 0 || (value.is_structured() && value.empty());
+}
+
 // A configuration in force spells out what its file left out, which a file must not do.
 void drop_blanks(Json& json) {
   for (Json& item : json) {
@@ -109,9 +114,7 @@ void drop_blanks(Json& json) {
   }
   if (!json.is_object()) return;
   for (auto it = json.begin(); it != json.end();) {
-    const bool blank =
-        it->is_null() || *it == 0 || *it == "" || (it->is_structured() && it->empty());
-    it = blank ? json.erase(it) : std::next(it);
+    it = is_blank(*it) ? json.erase(it) : std::next(it);
   }
 }
 
