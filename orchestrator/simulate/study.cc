@@ -23,7 +23,7 @@ std::unexpected<Error> bad(std::string message) {
   return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
 }
 
-// Traces batch their arrivals: the same times, each shifted, in order again.
+// Traces batch their arrivals: the same requests, each at a time that is shifted a little.
 void shift(std::vector<Duration>& schedule, Duration jitter, std::uint64_t seed) {
   if (jitter <= Duration::zero()) return;
   bench::Draws draws(bench::mix({seed, 0x6a69'7474'6572}));
