@@ -31,7 +31,7 @@ DecodeCost cost_of(const PodSeen& pod, const PickRequest& request, const Latency
   const double step =
       model.step_seconds(LatencyModel::kAnyPod, running + 1, kv + prompt) * factors.step;
   // Prompts that are computed beside the stream stop it, which counts whole, as in `harm`.
-  const double pace = step / (1 - load.still_share(now));
+  const double pace = pace_seconds(step, load, now);
   const double stops = pace - step;
   return {.factors = factors,
           .admit = queue_seconds(load, model, factors.prefill, now),
@@ -65,11 +65,8 @@ Sum after_prefill(const DecodeCost& cost, const PodSeen& pod, const PickRequest&
 template <class Sum>
 Sum as_only_pod(const DecodeCost& cost, const PodSeen& pod, const PickRequest& request,
                 PromptTimes& times, Sum sum) {
-  const double factor = cost.factors.prefill;
-  const int streams = pod.load->running_decodes.load(std::memory_order_relaxed);
   sum.add(CostTerm::kAdmit, cost.admit);
-  sum.add(CostTerm::kPrefill, times.prefill(pod.cached) * factor);
-  sum.add(CostTerm::kHarm, request.stream_weight * times.stop(pod.cached) * factor * streams);
+  add_prefill(sum, times, pod.cached, cost.factors.prefill, *pod.load, request.stream_weight);
   add_decode(sum, cost);
   return sum;
 }

@@ -12,10 +12,8 @@ Sum cost_of(const PodSeen& pod, const PickRequest& request, const LatencyModel& 
             PromptTimes& times, TimePoint now, Sum cost) {
   const PodEntry& entry = **pod.entry;
   const double factor = model.factors(entry.index).prefill;
-  const int streams = pod.load->running_decodes.load(std::memory_order_relaxed);
   cost.add(CostTerm::kQueue, queue_seconds(*pod.load, model, factor, now));
-  cost.add(CostTerm::kPrefill, times.prefill(pod.cached) * factor);
-  cost.add(CostTerm::kHarm, request.stream_weight * times.stop(pod.cached) * factor * streams);
+  add_prefill(cost, times, pod.cached, factor, *pod.load, request.stream_weight);
   cost.add(CostTerm::kLora, lora_seconds(entry.state, request.lora, model));
   return cost;
 }

@@ -6,6 +6,7 @@
 #include "core/picking/latency_model.h"
 #include "core/picking/lora_residency.h"
 #include "core/picking/pod_load.h"
+#include "core/plan.h"
 #include "core/pod.h"
 #include "core/units.h"
 
@@ -14,7 +15,7 @@
 namespace baton {
 
 // Of a second that the later tokens take, beside one until the first: it is spread over the stream,
-// which is read more slowly than it comes. A stop of a stream ("harm") counts whole.
+// which is read more slowly than it comes. A stop of a stream counts whole.
 inline constexpr double kPaceWeight = 0.2;
 
 // A prompt on pods that take as long as the pool's usual one.
@@ -60,6 +61,21 @@ class PromptTimes {
   // Of the prompt that is being computed some is done; how long it is nobody knows, so that no more
   // than a usual one is taken off.
   return all - std::min(load.computing_seconds(now).value_or(0.0), all / waiting.prompts);
+}
+
+// What the pod computes of the prompt, and how long the streams that run there stand still for it.
+template <class Sum>
+void add_prefill(Sum& cost, PromptTimes& times, Tokens cached, double factor, const PodLoad& load,
+                 double stream_weight) {
+  const int streams = load.running_decodes.load(std::memory_order_relaxed);
+  cost.add(CostTerm::kPrefill, times.prefill(cached) * factor);
+  cost.add(CostTerm::kHarm, stream_weight * times.stop(cached) * factor * streams);
+}
+
+// Seconds a token of a stream there, whose step takes so many: prompts that are computed beside it
+// stop it.
+[[nodiscard]] inline double pace_seconds(double step_seconds, const PodLoad& load, TimePoint now) {
+  return step_seconds / (1 - load.still_share(now));
 }
 
 // Seconds until the pod has room for so much more KV: its streams end one after another and give

@@ -11,7 +11,7 @@
 namespace baton {
 
 // One walk along a chain: who holds all of it so far, and how far the others did. Made by
-// PrefixIndex::match() in room that the caller owns and may reuse, so that a match allocates
+// PrefixIndex::follow() in room that the caller owns and may reuse, so that a match allocates
 // nothing. One thread at a time.
 class PrefixMatch {
  public:

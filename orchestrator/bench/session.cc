@@ -7,12 +7,10 @@
 #include <limits>
 #include <utility>
 
+#include "orchestrator/bad_input.h"
+
 namespace baton::orchestrator::bench {
 namespace {
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 double mean_rate(const LoadOptions& load) {
   if (!load.ramp) return load.rate.value_or(0);

@@ -10,16 +10,13 @@
 #include <utility>
 
 #include "adapters/engines/llama_cpp/gguf_tokenizer.h"
+#include "orchestrator/bad_input.h"
 #include "orchestrator/bench/workload/workloads.h"
 #include "orchestrator/build_info.h"
 #include "orchestrator/config/config.h"
 
 namespace baton::orchestrator {
 namespace {
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 // A number above 0, or "inf".
 std::optional<double> parse_positive(std::string_view text) {

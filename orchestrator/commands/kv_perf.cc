@@ -15,6 +15,7 @@
 #include "core/log.h"
 #include "kv_transfer/address.h"
 #include "kv_transfer/transport_names.h"
+#include "orchestrator/bad_input.h"
 #include "orchestrator/bench/report/live_view.h"
 #include "orchestrator/commands/commands.h"
 #include "orchestrator/kv_perf/measure.h"
@@ -54,10 +55,6 @@ int complain(const std::string& message, int code) {
 }
 int complain(const Error& error) {
   return complain(error.message, error.code == ErrorCode::kInvalidArgument ? kBadInput : kFailed);
-}
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
 }
 
 Result<kv::BlockShape> handoff_shape(const KvPerfFlags& flags) {

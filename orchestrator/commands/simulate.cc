@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "orchestrator/bad_input.h"
 #include "orchestrator/bench/report/html_report.h"
 #include "orchestrator/bench/report/live_view.h"
 #include "orchestrator/bench/results/compare.h"
@@ -54,10 +55,6 @@ int complain(const std::string& message, int code) {
 }
 int complain(const Error& error) {
   return complain(error.message, error.code == ErrorCode::kInvalidArgument ? kBadInput : kFailed);
-}
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
 }
 
 Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {

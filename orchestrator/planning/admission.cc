@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 
+#include "core/picking/cost_terms.h"
+
 namespace baton::orchestrator {
 namespace {
 
@@ -53,13 +55,13 @@ SloVerdict judge(const PlanRequest& request, const PredictedStart& start, const 
   const auto prompt = static_cast<double>(request.prompt.count());
   const auto output =
       static_cast<double>(std::max<std::int64_t>(request.expected_output.count(), 1));
-  const double moving = 1 - decode.still_share(now);
-  const double stream_seconds = start.first_step_seconds / moving * output;
+  const double stream_seconds = pace_seconds(start.first_step_seconds, decode, now) * output;
   const double computed_in = start.ttft_seconds - start.first_step_seconds;
   const DecodeBatch then = batch_later(decode, computed_in, stream_seconds);
   const auto pace = [&](const DecodeBatch& others) {
-    return model.step_seconds(start.decode_pod, others.streams + 1, others.kv_tokens + prompt) /
-           moving;
+    return pace_seconds(
+        model.step_seconds(start.decode_pod, others.streams + 1, others.kv_tokens + prompt), decode,
+        now);
   };
   SloVerdict verdict;
   verdict.ttft_seconds = start.ttft_seconds + to_seconds(request.waited);

@@ -294,7 +294,7 @@ void Choice::note(const Options& options) {
 double Choice::pace_of(const PlanCandidate& decode) const {
   const double step = decode.score[CostTerm::kStep];
   if (request_.expected_output.count() <= 1) return step;
-  return step / (1 - picking_.loads.of(decode.pod->index).still_share(now_));
+  return pace_seconds(step, picking_.loads.of(decode.pod->index), now_);
 }
 
 double Choice::excess_cost(const Option& option) const {

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "orchestrator/bad_input.h"
 #include "orchestrator/simulate/json_file.h"
 
 namespace baton::orchestrator::simulate {
@@ -16,10 +17,6 @@ namespace {
 
 using engine_model::LatencyProfile;
 using Json = nlohmann::ordered_json;
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 LatencyProfile timing_of(std::string_view name) {
   return *std::ranges::find(engine_model::latency_profiles(), name, &LatencyProfile::name);

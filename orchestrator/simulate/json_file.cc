@@ -6,14 +6,9 @@
 #include <fstream>
 #include <sstream>
 
+#include "orchestrator/bad_input.h"
+
 namespace baton::orchestrator::simulate {
-namespace {
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
-
-}  // namespace
 
 Result<nlohmann::ordered_json> read_json_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

@@ -10,16 +10,13 @@
 #include <limits>
 #include <utility>
 
+#include "orchestrator/bad_input.h"
 #include "orchestrator/bench/results/result_json.h"
 #include "orchestrator/bench/results/terminal_text.h"
 #include "orchestrator/build_info.h"
 
 namespace baton::orchestrator::simulate {
 namespace {
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 Duration seconds(double value) { return std::chrono::duration_cast<Duration>(Seconds(value)); }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "orchestrator/bad_input.h"
 #include "orchestrator/simulate/served_requests.h"
 
 namespace baton::orchestrator::simulate {
@@ -18,10 +19,6 @@ using engine_model::LatencyProfile;
 constexpr std::size_t kFewestPrompts = 10;
 constexpr std::size_t kFewestSteps = 20;
 constexpr std::size_t kMostSteps = 20'000;
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 struct Coefficient {
   const char* key;  // of the profile's file

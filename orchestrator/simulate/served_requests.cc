@@ -7,14 +7,12 @@
 #include <numeric>
 #include <utility>
 
+#include "orchestrator/bad_input.h"
+
 namespace baton::orchestrator::simulate {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 constexpr std::array kLists = {"input_lens", "output_lens", "ttfts", "itls", "start_times"};
 

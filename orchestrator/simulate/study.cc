@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "orchestrator/bad_input.h"
 #include "orchestrator/bench/results/compare.h"
 #include "orchestrator/bench/results/result_json.h"
 #include "orchestrator/bench/workload/draws.h"
@@ -18,10 +19,6 @@ namespace {
 
 // Ids that prompts are made of; so many that no two blocks are the same by chance.
 constexpr bench::TokenIdRange kTokenIds{3, 1 << 30};
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 // Traces batch their arrivals: the same requests, each at a time that is shifted a little.
 void shift(std::vector<Duration>& schedule, Duration jitter, std::uint64_t seed) {

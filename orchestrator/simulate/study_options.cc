@@ -9,14 +9,11 @@
 #include <utility>
 
 #include "core/picking/policy.h"
+#include "orchestrator/bad_input.h"
 #include "orchestrator/simulate/study.h"
 
 namespace baton::orchestrator::simulate {
 namespace {
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 template <class Number>
 std::optional<Number> number_of_text(std::string_view text) {

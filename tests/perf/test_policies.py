@@ -2,11 +2,11 @@
 
 import json
 import pathlib
-import subprocess
 import sys
 import xml.etree.ElementTree
 
 import pytest
+from played import Played
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMAND = ROOT / "perf" / "policies" / "run"
@@ -42,31 +42,12 @@ pathlib.Path(value("--json")).write_text(json.dumps({{
 """
 
 
-class Setting:
+class Setting(Played):
     def __init__(self, folder):
-        self.folder = folder
+        super().__init__(folder, SIMULATOR, COMMAND, "--traces", "/traces")
         self.told = {"columns": {name: dict(zip(METRICS, values))
                                  for name, values in COLUMNS.items()},
                      "predicted": dict(GOOD), "goodput": {"predicted": 0.9}, "fails": False}
-        baton = folder / "baton"
-        baton.write_text(f"#!{sys.executable}\n" + SIMULATOR.format(
-            told=str(folder / "told.json"), log=str(folder / "log")))
-        baton.chmod(0o755)
-
-    def run(self, *arguments):
-        (self.folder / "told.json").write_text(json.dumps(self.told))
-        return subprocess.run(
-            [sys.executable, COMMAND, "--quick", "--traces", "/traces", "--json",
-             self.folder / "result.json", *arguments],
-            capture_output=True, text=True, timeout=60, check=False,
-            env={"PATH": "/usr/bin:/bin", "BATON_BUILD": str(self.folder)})
-
-    def figures(self):
-        return {f["what"]: f for f in
-                json.loads((self.folder / "result.json").read_text())["figures"]}
-
-    def runs(self):
-        return [json.loads(line) for line in (self.folder / "log").read_text().splitlines()]
 
 
 @pytest.fixture

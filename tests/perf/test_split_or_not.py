@@ -3,11 +3,11 @@
 import json
 import pathlib
 import random
-import subprocess
 import sys
 import xml.etree.ElementTree
 
 import pytest
+from played import Played
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "perf" / "split_or_not"
@@ -50,31 +50,13 @@ pathlib.Path(value("--json")).write_text(json.dumps({{
 """
 
 
-class Setting:
+class Setting(Played):
     def __init__(self, folder):
-        self.folder = folder
+        super().__init__(folder, PROGRAM, FOLDER / "run")
         self.told = {"holds": {"both=8 never": 20, "prefill=4,decode=4 always": 25,
                                "prefill=5,decode=3 always": 30, "prefill=6,decode=2 always": 24,
                                "prefill=5,decode=3 auto": 33, "both=8 auto": 36},
                      "policies": {}, "ttft": {"round_robin": 3000}, "measured": {}, "unsound": []}
-        baton = folder / "baton"
-        baton.write_text(f"#!{sys.executable}\n" + PROGRAM.format(
-            told=str(folder / "told.json"), log=str(folder / "log")))
-        baton.chmod(0o755)
-
-    def run(self, *arguments):
-        (self.folder / "told.json").write_text(json.dumps(self.told))
-        return subprocess.run(
-            [sys.executable, FOLDER / "run", "--quick", "--json", self.folder / "result.json",
-             *arguments], capture_output=True, text=True, timeout=120, check=False,
-            env={"PATH": "/usr/bin:/bin", "BATON_BUILD": str(self.folder)})
-
-    def figures(self):
-        return {f["what"]: f for f in
-                json.loads((self.folder / "result.json").read_text())["figures"]}
-
-    def runs(self):
-        return [json.loads(line) for line in (self.folder / "log").read_text().splitlines()]
 
 
 @pytest.fixture

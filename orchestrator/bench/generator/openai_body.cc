@@ -6,15 +6,12 @@
 #include <cmath>
 
 #include "core/json_fields.h"
+#include "orchestrator/bad_input.h"
 
 namespace baton::orchestrator::bench {
 namespace {
 
 constexpr std::size_t kMaxDepth = 64;
-
-std::unexpected<Error> bad(std::string message) {
-  return fail(ErrorCode::kInvalidArgument, Stage::kConfig, std::move(message));
-}
 
 void append_token_ids(std::string& body, const std::vector<int>& ids) {
   body += '[';
