@@ -46,7 +46,6 @@ format: ## Format the sources in place
 
 tidy: ## Run clang-tidy over all sources
 	@tools/setup test
-	@tools/build release all
 	@tools/tidy --all
 
 bench: ## Measure everything (perf/run --list), results in perf/results/, and compare with the baseline

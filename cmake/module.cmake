@@ -1,7 +1,7 @@
-# baton_module(NAME DEPENDS …): a static library of every .cc in this folder, and in
-# the folders under it that have no CMakeLists.txt of their own.
+# baton_module(NAME [PIC] DEPENDS …): a static library of every .cc in this folder, and in
+# the folders under it that have no CMakeLists.txt of their own. PIC: it goes into a shared library.
 function(baton_module name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;SOURCES" ${ARGN})
+  cmake_parse_arguments(ARG "PIC" "" "DEPENDS;SOURCES" ${ARGN})
   if(NOT ARG_SOURCES)
     file(GLOB_RECURSE ARG_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
     file(GLOB_RECURSE nested CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*/CMakeLists.txt)
@@ -17,6 +17,13 @@ function(baton_module name)
   endif()
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC baton_flags ${ARG_DEPENDS})
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ${ARG_PIC})
+  baton_compile_together(${name})
+  if(ARG_PIC)
+    baton_use_precompiled(${name} baton_pic_headers)
+  else()
+    baton_use_precompiled(${name} baton_headers)
+  endif()
 endfunction()
 
 # baton_unit_test(NAME [CONCURRENT] DEPENDS …): one GoogleTest program of every *_test.cc in this
@@ -26,6 +33,8 @@ function(baton_unit_test name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
   add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE baton_flags ${ARG_DEPENDS} GTest::gmock GTest::gtest_main)
+  baton_use_precompiled(${name} baton_test_headers)
+  baton_compile_together(${name})
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT 120)
   add_dependencies(unit_tests ${name})

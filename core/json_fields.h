@@ -28,7 +28,7 @@ class JsonFields {
  public:
   // Keys may repeat: that is for the caller to judge. Errors: kInvalidArgument with the byte
   // offset; over 1,024 members is one.
-  [[nodiscard]] static Result<JsonFields> scan(std::string_view text, std::size_t max_depth);
+  [[nodiscard]] static Result<JsonFields> scan(std::string_view text, std::size_t max_depth = 64);
   [[nodiscard]] const JsonField* find(std::string_view key) const;  // null: absent
   [[nodiscard]] const std::vector<JsonField>& all() const { return fields_; }
 

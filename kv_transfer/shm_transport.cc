@@ -29,7 +29,7 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using Socket = asio::local::stream_protocol::socket;
 
-constexpr std::size_t kMaxGuests = 64;
+constexpr std::size_t kMaxShmGuests = 64;
 
 bool runs_as_us(int socket) {
   ucred peer{};
@@ -83,12 +83,12 @@ asio::local::stream_protocol::endpoint abstract(const std::string& name) {
   return {std::string(1, '\0') + name};
 }
 
-constexpr std::size_t kTurnPieces = 64;  // after which a link may be found closed
+constexpr std::size_t kShmTurnPieces = 64;  // after which a link may be found closed
 
 class ShmLink final : public CopyingLink {
  public:
   ShmLink(Loop loop, std::unique_ptr<ArenaView> view)
-      : CopyingLink(std::move(loop), kTurnPieces), view_(std::move(view)) {}
+      : CopyingLink(std::move(loop), kShmTurnPieces), view_(std::move(view)) {}
 
  private:
   void copy(std::span<const Piece> pieces) override {
@@ -184,7 +184,7 @@ class ShmTransport final : public Transport {
 
   Result<void> listen() {
     const error_code error = acceptor_.listen(abstract(name_), [this](Socket socket) {
-      if (guests_.size() < kMaxGuests) receive(std::make_shared<Guest>(std::move(socket)));
+      if (guests_.size() < kMaxShmGuests) receive(std::make_shared<Guest>(std::move(socket)));
     });
     if (error) {
       return fail(ErrorCode::kUnavailable, Stage::kConfig,

@@ -29,16 +29,16 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr std::size_t kMaxGuests = 4096;
-constexpr auto kTokenTime = std::chrono::seconds(2);  // from the connection to its token
+constexpr std::size_t kMaxTcpGuests = 4096;
+constexpr auto kTcpTokenTime = std::chrono::seconds(2);  // from the connection to its token
 // What a reader of ours never asks for at once.
-constexpr std::size_t kMaxQueued = 8 * wire::kMaxWanted;
+constexpr std::size_t kMaxTcpQueued = 8 * wire::kMaxWanted;
 // Pinned and given to the kernel together.
 constexpr std::size_t kMaxAnswers = 256;
 // Of copies that wait for the kernel; one more answer may exceed it.
 constexpr std::size_t kMaxPacked = 4 << 20;
 // Sent in one turn of the kv thread, so that control messages wait at most some 100 µs.
-constexpr std::size_t kTurnBytes = 1 << 20;
+constexpr std::size_t kSentPerTurn = 1 << 20;
 
 }  // namespace
 
@@ -54,7 +54,7 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
     socket_.non_blocking(true, ignored);
     socket_.set_option(tcp::no_delay(true), ignored);
     notice_loss(socket_.native_handle());
-    timer_.expires_after(kTokenTime);
+    timer_.expires_after(kTcpTokenTime);
     timer_.async_wait([self = shared_from_this()](error_code error) {
       if (!error && !self->admitted_) self->close("it showed no token");
     });
@@ -138,7 +138,7 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
       const auto fetch = is_possible ? wire::parse_fetch(frame.first(sizeof(header)),
                                                          frame.subspan(sizeof(header)))
                                      : wire::parse_fetch(frame, {});
-      if (!fetch || queue_.size() + fetch->wanted.size() > kMaxQueued) {
+      if (!fetch || queue_.size() + fetch->wanted.size() > kMaxTcpQueued) {
         close(fetch ? "it asks for too much at once" : fetch.error().message);
         return false;
       }
@@ -157,7 +157,7 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
 
   void serve() {
     if (sending_later_) return;
-    for (std::size_t sent = 0; sent < kTurnBytes;) {
+    for (std::size_t sent = 0; sent < kSentPerTurn;) {
       pin_more();
       if (answers_.empty()) return;
       const ssize_t taken = send_some();
@@ -198,7 +198,7 @@ class TcpGuest final : public std::enable_shared_from_this<TcpGuest> {
     std::size_t count = 0;
     std::size_t bytes = 0;
     for (Answer& answer : answers_) {
-      if (bytes >= kTurnBytes) break;
+      if (bytes >= kSentPerTurn) break;
       bytes += answer.left();
       const std::span body(const_cast<std::byte*>(answer.body.data()), answer.body.size());
       add_rest(pieces, count, answer.header, body, answer.sent);
@@ -262,7 +262,7 @@ void TcpOwner::stop() {
 }
 
 void TcpOwner::welcome(tcp::socket socket) {
-  if (guests_.size() >= kMaxGuests) return;
+  if (guests_.size() >= kMaxTcpGuests) return;
   const auto guest = std::make_shared<TcpGuest>(*this, std::move(socket));
   guests_.insert(guest);
   guest->begin();

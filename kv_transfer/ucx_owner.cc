@@ -18,8 +18,8 @@ namespace {
 namespace asio = boost::asio;
 
 // A reader has at most 64 pieces under way; what is above that twice over is no reader of ours.
-constexpr std::size_t kMaxQueued = 2 * wire::kMaxWanted;
-constexpr std::size_t kMaxGuests = 4096;
+constexpr std::size_t kMaxUcxQueued = 2 * wire::kMaxWanted;
+constexpr std::size_t kMaxUcxGuests = 4096;
 // A reader that takes nothing for so long is gone: what is pinned for it is wanted back.
 constexpr auto kTakeTime = std::chrono::seconds(5);
 
@@ -108,7 +108,7 @@ void UcxOwner::on_error(void* guest, ucp_ep_h, ucs_status_t) {
 }
 
 void UcxOwner::accept(ucp_conn_request_h request) {
-  if (stopped_ != nullptr || guests_.size() >= kMaxGuests) {
+  if (stopped_ != nullptr || guests_.size() >= kMaxUcxGuests) {
     ucp_listener_reject(listener_, request);
     return;
   }
@@ -147,7 +147,7 @@ ucs_status_t UcxOwner::on_fetch(void* self, const void* header, std::size_t head
     return UCS_OK;
   }
   auto fetch = wire::parse_fetch({static_cast<const std::byte*>(header), header_bytes}, content);
-  if (!fetch || guest->queue.size() + fetch->wanted.size() > kMaxQueued) {
+  if (!fetch || guest->queue.size() + fetch->wanted.size() > kMaxUcxQueued) {
     log(LogLevel::kWarn, "ucx reader dropped",
         {{"reason", fetch ? "it asks for too much at once" : fetch.error().message}});
     asio::post(*owner->loop_, [owner, guest] { owner->drop(guest); });

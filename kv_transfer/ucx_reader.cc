@@ -17,8 +17,8 @@ using asio::ip::tcp;
 namespace {
 
 // New pieces are asked for once this many can be, so that one message names many.
-constexpr std::size_t kBatch = 16;
-constexpr std::size_t kTurnBytes = 1 << 20;  // of one transfer
+constexpr std::size_t kAskedAtOnce = 16;
+constexpr std::size_t kAskedPerTurn = 1 << 20;  // of one transfer
 
 Error lost(std::string_view why) {
   return {ErrorCode::kUnavailable, Stage::kHandoff, fmt::format("ucx: {}", why), true};
@@ -128,8 +128,8 @@ void UcxLink::ask() {
   if (failed() || connected_ != nullptr) return;
   while (!queue_.empty()) {
     const std::size_t room = kUcxMaxOutstanding - asked_.size();
-    if (room == 0 || (room < kBatch && queue_.size() > room)) return;
-    std::vector<Piece> pieces = queue_.take(room, kTurnBytes);
+    if (room == 0 || (room < kAskedAtOnce && queue_.size() > room)) return;
+    std::vector<Piece> pieces = queue_.take(room, kAskedPerTurn);
     const FetchTerms terms = pieces.front().order->terms;
     auto question = std::make_unique<Question>(shared_from_this());
     question->header = wire::fetch_header(terms, pieces.size());

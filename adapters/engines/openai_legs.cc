@@ -67,8 +67,7 @@ std::string refuses_handoff(const OpenAiRequest& request) {
 }
 
 std::string_view fault_in_answer(std::string_view body) {
-  constexpr std::size_t kMaxDepth = 64;
-  const auto fields = JsonFields::scan(body, kMaxDepth);
+  const auto fields = JsonFields::scan(body);
   if (!fields) return "is no JSON object";
   const JsonField* error = fields->find("error");
   if (error != nullptr && error->kind != JsonKind::kNull) return "tells of an error";

@@ -8,8 +8,6 @@
 namespace baton::adapters {
 namespace {
 
-constexpr std::size_t kMaxDepth = 64;
-
 std::unexpected<Error> no_answer(std::string what) {
   return fail(ErrorCode::kUpstream, Stage::kPrefill, "the answer " + std::move(what), true);
 }
@@ -26,7 +24,7 @@ std::string numbered(JsonValue calls) {
   for (JsonCursor call(calls); call.next(); ++index) {
     if (index > 0) numbered += ',';
     const std::string_view text = call.value().text;
-    const auto fields = JsonFields::scan(text, kMaxDepth);
+    const auto fields = JsonFields::scan(text);
     if (!fields) {
       numbered += text;
       continue;
@@ -40,7 +38,7 @@ std::string numbered(JsonValue calls) {
 
 // A message as the delta that brings all of it: without what it does not have.
 Result<std::string> delta_of(std::string_view message) {
-  const auto fields = JsonFields::scan(message, kMaxDepth);
+  const auto fields = JsonFields::scan(message);
   if (!fields) return no_answer("has a choice without a message");
   JsonPatch patch;
   for (const JsonField& field : fields->all()) {
@@ -67,7 +65,7 @@ class Renderer {
       add_chunk(choice);
       return {};
     }
-    const auto fields = JsonFields::scan(choice, kMaxDepth);
+    const auto fields = JsonFields::scan(choice);
     if (!fields) return no_answer("has a choice that is no object");
     const auto delta = delta_of(member(*fields, choice, "message").text);
     if (!delta) return std::unexpected(delta.error());
@@ -122,7 +120,7 @@ class Renderer {
 }  // namespace
 
 Result<std::string> stream_of_answer(Api api, std::string_view answer, bool include_usage) {
-  const auto fields = JsonFields::scan(answer, kMaxDepth);
+  const auto fields = JsonFields::scan(answer);
   if (!fields) return no_answer("is no JSON object");
   const JsonValue choices = member(*fields, answer, "choices");
   if (choices.kind != JsonKind::kArray) return no_answer("has no choices");

@@ -21,7 +21,7 @@ using asio::ip::tcp;
 using boost::system::error_code;
 using Resolver = asio::ip::basic_resolver<tcp, asio::io_context::executor_type>;
 
-constexpr std::size_t kFirstBuffer = 8192;
+constexpr std::size_t kAnswerBuffer = 8192;
 
 struct Address {
   std::string host;
@@ -60,7 +60,7 @@ struct ClientState {
 class PodConnection final : public Stream {
  public:
   PodConnection(std::shared_ptr<ClientState> client, Address address)
-      : Stream(client->io, Socket(client->io), kFirstBuffer,
+      : Stream(client->io, Socket(client->io), kAnswerBuffer,
                static_cast<std::size_t>(client->limits.header.count()) + 1),
         client_(std::move(client)),
         address_(std::move(address)) {

@@ -15,7 +15,7 @@
 namespace baton::adapters::http {
 namespace {
 
-constexpr std::size_t kFirstBuffer = 4096;
+constexpr std::size_t kHeadBuffer = 4096;
 constexpr std::int64_t kLeastBodyRate = 4096;  // bytes a second that a slow client must reach
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr std::size_t kLingerBytes = 64 << 20;
@@ -56,7 +56,7 @@ std::string_view ServerState::http_date() {
 }
 
 Connection::Connection(std::shared_ptr<ServerState> server, Socket socket)
-    : Stream(server->io, std::move(socket), kFirstBuffer,
+    : Stream(server->io, std::move(socket), kHeadBuffer,
              static_cast<std::size_t>(server->limits.header.count()) + 1),
       server_(std::move(server)),
       reader_(std::make_unique<RequestReader>(server_->limits)) {
@@ -134,7 +134,7 @@ Task<bool> Connection::read_request() {
 bool Connection::receive_body() {
   if (reading() || !open()) return false;
   const std::span<char> space = reader_->body_space();
-  if (space.size() < kFirstBuffer) return false;
+  if (space.size() < kHeadBuffer) return false;
   const std::size_t bytes = receive_now(space);
   reader_->body_received(bytes);
   return bytes > 0;

@@ -13,7 +13,7 @@
 namespace baton::adapters {
 namespace {
 
-using Kind = MsgpackReader::Kind;
+using Value = MsgpackReader::Kind;
 
 enum class Member : std::uint8_t {
   kNone,  // of no use here
@@ -80,7 +80,7 @@ struct RawEvent {
 };
 
 std::optional<std::uint64_t> read_hash(MsgpackReader& in) {
-  if (in.next() == Kind::kInteger) return in.integer();
+  if (in.next() == Value::kInteger) return in.integer();
   const auto bytes = in.binary();
   if (!bytes || bytes->empty()) return std::nullopt;
   std::uint64_t hash = 0;
@@ -215,7 +215,7 @@ bool read_map_members(MsgpackReader& in, std::uint32_t count, RawEvent& event) {
 bool read_array_members(MsgpackReader& in, std::uint32_t count, std::span<const Member> places,
                         RawEvent& event) {
   for (std::uint32_t i = 0; i < count; ++i) {
-    if (in.next() == Kind::kMap) {  // further members, by name
+    if (in.next() == Value::kMap) {  // further members, by name
       const auto pairs = in.map();
       if (!pairs || !read_map_members(in, *pairs, event)) return false;
       continue;
@@ -291,7 +291,7 @@ std::optional<std::string_view> type_in_map(MsgpackReader in, std::uint32_t coun
 }
 
 bool read_event(MsgpackReader& in, KvEventBatch& batch) {
-  const bool is_map = in.next() == Kind::kMap;
+  const bool is_map = in.next() == Value::kMap;
   MsgpackReader whole = in;
   const auto count = is_map ? in.map() : in.array();
   if (!count || *count == 0) return false;

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::uint32_t kEnd = Incarnations::kGroups * Incarnations::kMembers;
 
-std::uint64_t bit_of(std::uint32_t number) {
+std::uint64_t stride_bit(std::uint32_t number) {
   return std::uint64_t{1} << (number % Incarnations::kStride);
 }
 
@@ -22,12 +22,12 @@ std::uint32_t Incarnations::give(std::uint32_t pod) {
   } while (!next_.compare_exchange_weak(next, next + 1, std::memory_order_relaxed));
   const std::uint32_t number = next / kMembers * kStride + next % kMembers;
   const auto alive = alive_.at(number / kStride);
-  alive.fetch_or(bit_of(number), std::memory_order_relaxed);
+  alive.fetch_or(stride_bit(number), std::memory_order_relaxed);
   std::uint64_t known = kNone;
   if (numbers_.at(pod).compare_exchange_strong(known, number, std::memory_order_acq_rel)) {
     return number;
   }
-  alive.fetch_and(~bit_of(number), std::memory_order_relaxed);
+  alive.fetch_and(~stride_bit(number), std::memory_order_relaxed);
   return static_cast<std::uint32_t>(known);
 }
 
@@ -35,7 +35,7 @@ void Incarnations::forget(std::uint32_t pod) {
   const auto number =
       static_cast<std::uint32_t>(numbers_.at(pod).exchange(kNone, std::memory_order_acq_rel));
   if (number == kNone) return;
-  alive_.at(number / kStride).fetch_and(~bit_of(number), std::memory_order_relaxed);
+  alive_.at(number / kStride).fetch_and(~stride_bit(number), std::memory_order_relaxed);
 }
 
 bool Incarnations::open() const { return next_.load(std::memory_order_relaxed) < kEnd; }

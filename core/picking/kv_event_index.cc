@@ -14,7 +14,7 @@ namespace {
 // may still be there, or it comes back from the CPU.
 constexpr std::size_t kRemovedKept = 4096;
 
-std::uint64_t bit_of(std::uint32_t group) { return std::uint64_t{1} << std::min(group, 63U); }
+std::uint64_t group_bit(std::uint32_t group) { return std::uint64_t{1} << std::min(group, 63U); }
 
 std::uint64_t& count(KvBlockTally& tally, KvBlockFate fate) {
   return tally[static_cast<std::size_t>(fate)];
@@ -92,7 +92,7 @@ void KvEventIndex::store(Rank& rank, const KvBlocksStored& event, TimePoint now,
   const std::span<const TokenId> tokens = event.tokens;
   for (std::size_t i = 0; i < usable; ++i) {
     element = chain_next(*element, tokens.subspan(i * block_tokens_, block_tokens_));
-    if (!hold(rank, event.blocks[i], *element, bit_of(event.group), gone)) break;
+    if (!hold(rank, event.blocks[i], *element, group_bit(event.group), gone)) break;
     held.push_back(*element);
   }
   count(tally, KvBlockFate::kStored) += held.size();
@@ -138,7 +138,7 @@ void KvEventIndex::remove(Rank& rank, const KvBlocksRemoved& event, KvBlockTally
     count(tally, KvBlockFate::kNotResident) += event.blocks.size();
     return;
   }
-  const std::uint64_t groups = event.group ? bit_of(*event.group) : ~std::uint64_t{0};
+  const std::uint64_t groups = event.group ? group_bit(*event.group) : ~std::uint64_t{0};
   std::vector<std::uint64_t> gone;
   for (const std::uint64_t block : event.blocks) {
     const auto known = rank.blocks.find(block);

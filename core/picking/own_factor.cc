@@ -7,8 +7,8 @@
 namespace baton {
 namespace {
 
-constexpr double kMemory = 50;    // observations
-constexpr float kMostLog = 7.0F;  // a thousandfold, either way
+constexpr double kFactorMemory = 50;  // observations
+constexpr float kMostLog = 7.0F;      // a thousandfold, either way
 
 }  // namespace
 
@@ -16,7 +16,7 @@ void OwnFactor::learn(double residual, double total, double change) {
   observed_ = true;
   const double variance = this->variance();
   log_ += static_cast<float>(variance / total * residual);
-  const double grown = (variance - variance * variance / total) * (1.0 + 1.0 / kMemory);
+  const double grown = (variance - variance * variance / total) * (1.0 + 1.0 / kFactorMemory);
   variance_ = static_cast<float>(std::min(grown, kSpread * kSpread));
 
   recent_[next_] = static_cast<float>(residual);

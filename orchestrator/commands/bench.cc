@@ -28,14 +28,7 @@
 namespace baton::orchestrator {
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kBadUsage = 2;
 constexpr int kTargetMissed = 3;
-
-int complain(const std::string& message, int code) {
-  std::fprintf(stderr, "baton bench: %s\n", message.c_str());
-  return code;
-}
 
 // Every connection is a file; the soft limit is often below what is allowed.
 void allow_many_connections() {
@@ -138,14 +131,16 @@ int verdict(const BenchOptions& options, const bench::Session& session, const be
     completed += record.completed() ? 1 : 0;
     if (reason.empty() && !record.completed()) reason = record.reason;
   }
-  if (session.stopped()) return complain("stopped; what was measured is marked partial", kFailed);
+  if (session.stopped())
+    return complain("bench", "stopped; what was measured is marked partial", kFailed);
   if (completed == 0) {
-    return complain("not one of " + std::to_string(session.records().size()) +
+    return complain("bench",
+                    "not one of " + std::to_string(session.records().size()) +
                         " requests was completed" + (reason.empty() ? "" : ": " + reason),
                     kFailed);
   }
   if (result.contains("completed") && result.at("completed") == 0) {
-    return complain("nothing was completed after the warm-up", kFailed);
+    return complain("bench", "nothing was completed after the warm-up", kFailed);
   }
   if (!options.require_good) return 0;
   const double share = session.good_share();
@@ -177,7 +172,7 @@ bool sends_the_same_again(const bench::SessionOptions& options) {
 
 int run_session(const BenchOptions& options) {
   auto session_options = session_options_of(options);
-  if (!session_options) return complain(session_options.error().message, kBadUsage);
+  if (!session_options) return complain("bench", session_options.error().message);
   session_options->summary.command = command_line();
   if (sends_the_same_again(*session_options)) {
     std::fputs(
@@ -203,8 +198,7 @@ int run_session(const BenchOptions& options) {
     if (!options.csv.empty() && !session.records().empty()) {
       (void)write_result("bench", options.csv, records_csv(session.records()));
     }
-    return complain(result.error().message,
-                    result.error().code == ErrorCode::kInvalidArgument ? kBadUsage : kFailed);
+    return complain("bench", result.error());
   }
   if (const int failed = write_results(options, session, *result); failed != 0) return failed;
   return verdict(options, session, *result);
@@ -223,7 +217,7 @@ int serve_reference(const BenchOptions& options) {
     std::printf("ready %u\n", unsigned{port});
     std::fflush(stdout);
   });
-  return served ? 0 : complain(served.error().message, kBadUsage);
+  return served ? 0 : complain("bench", served.error().message);
 }
 
 int run_bench(const BenchOptions& options) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "orchestrator/bench/generator/self_check.h"
+#include "orchestrator/commands/commands.h"
 
 namespace baton::orchestrator {
 namespace {
@@ -82,8 +83,7 @@ int run_self_check(const std::string& json, bool quick) {
   std::fputs("The load generator against servers of known timing, from one core.\n", stderr);
   const auto result = bench::self_check(options);
   if (!result) {
-    std::fprintf(stderr, "baton bench: %s\n", result.error().message.c_str());
-    return 1;
+    return complain("bench", result.error().message, kFailed);
   }
   Figures figures(json == "-" ? stderr : stdout);
   const bench::CapacityCheck& requests = result->short_requests;
@@ -114,8 +114,7 @@ int run_self_check(const std::string& json, bool quick) {
     if (json == "-") {
       std::fputs(text.c_str(), stdout);
     } else if (std::ofstream file(json); !(file << text)) {
-      std::fprintf(stderr, "baton bench: %s: cannot be written\n", json.c_str());
-      return 1;
+      return complain("bench", json + ": cannot be written", kFailed);
     }
   }
   return figures.missed() ? 3 : 0;

@@ -5,10 +5,20 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
+
 namespace baton::orchestrator {
 
+// Exit codes, beside 0.
+inline constexpr int kFailed = 1;    // at run time
+inline constexpr int kBadInput = 2;  // or a bad configuration
+
+// Says on stderr what stopped `baton COMMAND`, and gives the exit code.
+int complain(std::string_view command, const std::string& message, int exit_code = kBadInput);
+int complain(std::string_view command, const Error& error);
+
 // Each adds its subcommand to `app`; when that one was asked for, CLI11 runs it from parse() and it
-// sets `exit_code`: 0 ok, 1 failed at run time, 2 bad input or configuration. An option comes from
+// sets `exit_code`. An option comes from
 // its flag, else from its BATON_… variable, else from the configuration file. One file each, named
 // as the subcommand; the list that `baton --help` shows is in main.cc.
 void add_serve_command(CLI::App& app, int& exit_code);

@@ -21,9 +21,6 @@
 namespace baton::orchestrator {
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kBadInput = 2;
-
 struct ExplainOptions {
   std::string file;
   std::optional<std::string> prompt;
@@ -190,13 +187,11 @@ Step<void> explain(const ExplainOptions& options) {
 
 int run_explain(const ExplainOptions& options) {
   if (!options.has_request() && options.save.empty()) {
-    std::fputs("baton explain: give a request's FILE, --prompt or --tokens\n", stderr);
-    return kBadInput;
+    return complain("explain", "give a request's FILE, --prompt or --tokens");
   }
   const auto done = explain(options);
   if (done) return 0;
-  std::fprintf(stderr, "baton explain: %s\n", done.error().message.c_str());
-  return done.error().exit_code;
+  return complain("explain", done.error().message, done.error().exit_code);
 }
 
 }  // namespace

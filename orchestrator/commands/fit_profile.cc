@@ -10,9 +10,6 @@
 namespace baton::orchestrator {
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kBadInput = 2;
-
 struct FitProfileOptions {
   std::vector<std::string> results;
   std::string save;
@@ -35,8 +32,7 @@ Result<simulate::ProfileFit> fit_of(const FitProfileOptions& options) {
 int run_fit_profile(const FitProfileOptions& options) {
   const auto fit = fit_of(options);
   if (!fit) {
-    std::fprintf(stderr, "baton fit-profile: %s\n", fit.error().message.c_str());
-    return kBadInput;
+    return complain("fit-profile", fit.error().message);
   }
   if (options.save != "-") std::fputs(simulate::render_profile_fit(*fit).c_str(), stdout);
   if (options.save.empty()) return 0;

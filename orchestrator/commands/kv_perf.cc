@@ -28,8 +28,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr int kFailed = 1;
-constexpr int kBadInput = 2;
 constexpr auto kStartLimit = std::chrono::seconds(20);
 
 const std::vector<std::string> kDefaultShapes = {"1x8", "64x16384", "1024x65536"};
@@ -48,14 +46,6 @@ struct KvPerfFlags {
   std::string plot;
   bool quiet = false;
 };
-
-int complain(const std::string& message, int code) {
-  std::fprintf(stderr, "baton kv-perf: %s\n", message.c_str());
-  return code;
-}
-int complain(const Error& error) {
-  return complain(error.message, error.code == ErrorCode::kInvalidArgument ? kBadInput : kFailed);
-}
 
 Result<kv::BlockShape> handoff_shape(const KvPerfFlags& flags) {
   const std::int64_t runs =
@@ -164,12 +154,13 @@ int verdict(const std::vector<kv_perf::Row>& rows, bool demanded) {
   };
   const auto first = std::ranges::find_if(rows, failed);
   if (first != rows.end()) {
-    return complain(fmt::format("{} by {}: {}", kv_perf::shape_words(first->shape),
+    return complain("kv-perf",
+                    fmt::format("{} by {}: {}", kv_perf::shape_words(first->shape),
                                 first->transport, first->error->message),
                     kFailed);
   }
   if (std::ranges::all_of(rows, [](const kv_perf::Row& row) { return row.error.has_value(); })) {
-    return complain("no transport can be used between the two sides", kFailed);
+    return complain("kv-perf", "no transport can be used between the two sides", kFailed);
   }
   return 0;
 }
@@ -177,7 +168,7 @@ int verdict(const std::vector<kv_perf::Row>& rows, bool demanded) {
 int run_measurement(const KvPerfFlags& flags) {
   kv_perf::Plan plan;
   auto shapes = shapes_of(flags);
-  if (!shapes) return complain(shapes.error());
+  if (!shapes) return complain("kv-perf", shapes.error());
   plan.shapes = std::move(*shapes);
   plan.transports = flags.transports;
   if (plan.transports.empty()) {
@@ -189,7 +180,7 @@ int run_measurement(const KvPerfFlags& flags) {
   OwnServer own;
   if (local) {
     auto address = own.start();
-    if (!address) return complain(address.error());
+    if (!address) return complain("kv-perf", address.error());
     plan.server = std::move(*address);
   }
   std::optional<ProgressLine> line(!flags.quiet);
@@ -198,7 +189,7 @@ int run_measurement(const KvPerfFlags& flags) {
     line->update(what...);
   });
   line.reset();
-  if (!rows) return complain(rows.error());
+  if (!rows) return complain("kv-perf", rows.error());
   if (flags.json != "-" && flags.plot != "-") std::fputs(kv_perf::table(*rows).c_str(), stdout);
   bool written = true;
   if (!flags.json.empty())
@@ -217,7 +208,7 @@ int run_server(const KvPerfFlags& flags) {
   asio::signal_set signals(io, SIGTERM, SIGINT);
   signals.async_wait([&io](boost::system::error_code, int) { io.stop(); });
   const auto server = kv_perf::Server::start(io, flags.listen);
-  if (!server) return complain(server.error());
+  if (!server) return complain("kv-perf", server.error());
   std::printf("baton kv-perf ready: %s\n", (*server)->address().c_str());
   if (std::fflush(stdout) != 0) return kFailed;
   io.run();

@@ -17,8 +17,7 @@ struct MakeModelOptions {
 int run_make_model(const MakeModelOptions& options) {
   const auto made = adapters::make_model(options.directory, options.seed);
   if (!made) {
-    std::fprintf(stderr, "baton make-model: %s\n", made.error().message.c_str());
-    return 2;
+    return complain("make-model", made.error().message);
   }
   std::printf("%s\n%s\n", made->model_path.c_str(), made->lora_path.c_str());
   return 0;

@@ -22,9 +22,6 @@ using adapters::mock::MockCommons;
 using adapters::mock::MockOptions;
 using adapters::mock::MockPod;
 
-constexpr int kFailed = 1;
-constexpr int kBadInput = 2;
-
 const std::map<std::string, adapters::KvEventEncoding> kEncodings = {
     {"map", adapters::KvEventEncoding::kVllmMap},
     {"bytes", adapters::KvEventEncoding::kVllmBytes},
@@ -54,11 +51,6 @@ struct MockFlags {
   std::uint64_t seed = 0;
   std::string log_level = "info";
 };
-
-int refuse(const std::string& message) {
-  std::fprintf(stderr, "baton mock: %s\n", message.c_str());
-  return kBadInput;
-}
 
 bool read_address(const std::string& text, std::string& host, std::uint16_t& port) {
   const std::size_t colon = text.rfind(':');
@@ -140,7 +132,7 @@ void announce(const MockOptions& options, const std::string& role) {
 }
 
 int run_mock(MockFlags& flags) {
-  if (const std::string wrong = read_flags(flags); !wrong.empty()) return refuse(wrong);
+  if (const std::string wrong = read_flags(flags); !wrong.empty()) return complain("mock", wrong);
   LogOptions log;
   log.level = flags.log_level == "debug"   ? LogLevel::kDebug
               : flags.log_level == "warn"  ? LogLevel::kWarn
@@ -156,7 +148,7 @@ int run_mock(MockFlags& flags) {
   std::vector<std::shared_ptr<MockPod>> pods;
   for (int i = 0; i < flags.count; ++i) {
     auto pod = MockPod::start(commons, nth(flags, i));
-    if (!pod) return refuse(pod.error().message);
+    if (!pod) return complain("mock", pod.error().message);
     announce((*pod)->options(), flags.role);
     pods.push_back(std::move(*pod));
   }

@@ -18,11 +18,7 @@ namespace {
 
 namespace asio = boost::asio;
 using adapters::LoraFile;
-using adapters::Pod;
 using adapters::PodOptions;
-
-constexpr int kFailed = 1;
-constexpr int kBadInput = 2;
 
 // What the command line says, before it is checked.
 struct PodFlags {
@@ -38,11 +34,6 @@ struct PodFlags {
   std::string log_level = "info";
   std::string log_format = "text";
 };
-
-int refuse(const std::string& message) {
-  std::fprintf(stderr, "baton pod: %s\n", message.c_str());
-  return kBadInput;
-}
 
 // host:port, with an IPv6 host in brackets.
 bool read_address(const std::string& text, PodOptions& options) {
@@ -90,7 +81,7 @@ void set_up_log(const PodFlags& flags) {
 struct Shutdown {
   asio::io_context& io;
   asio::signal_set signals;
-  Pod* pod = nullptr;
+  adapters::Pod* pod = nullptr;
   bool asked = false;
 
   explicit Shutdown(asio::io_context& loop) : io(loop), signals(loop, SIGTERM, SIGINT) { wait(); }
@@ -108,12 +99,12 @@ struct Shutdown {
 };
 
 int run_pod(PodFlags& flags) {
-  if (const std::string wrong = read_flags(flags); !wrong.empty()) return refuse(wrong);
+  if (const std::string wrong = read_flags(flags); !wrong.empty()) return complain("pod", wrong);
   set_up_log(flags);
   asio::io_context io(1);
   Shutdown shutdown(io);
-  auto pod = Pod::start(io, flags.pod);
-  if (!pod) return refuse(pod.error().message);
+  auto pod = adapters::Pod::start(io, flags.pod);
+  if (!pod) return complain("pod", pod.error().message);
   shutdown.pod = pod->get();
   std::printf("baton pod %s ready: http://%s:%u role %s model %s kv %s\n", (*pod)->name().c_str(),
               flags.pod.host.c_str(), (*pod)->port(), flags.role.c_str(),

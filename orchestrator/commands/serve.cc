@@ -59,15 +59,13 @@ class Serving {
       return 2;
     }
     if (const auto wrong = apply(options_, *config)) {
-      std::fprintf(stderr, "baton serve: %s\n", wrong->c_str());
-      return 2;
+      return complain("serve", *wrong);
     }
     init_log(log_options(*config));
     raise_file_limit();
     auto router = Router::start(control_, std::make_shared<const Config>(std::move(*config)));
     if (!router) {
-      std::fprintf(stderr, "baton serve: %s\n", router.error().message.c_str());
-      return 2;
+      return complain("serve", router.error().message);
     }
     router_ = std::move(*router);
     router_->on_drained([this] { control_.stop(); });

@@ -20,9 +20,6 @@
 namespace baton::orchestrator {
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kBadInput = 2;
-
 struct SimulateFlags {
   BenchOptions bench;  // load and workload
   std::string pods = "prefill=4,decode=4";
@@ -48,14 +45,6 @@ struct SimulateFlags {
   bool save_detailed = false;
   bool quiet = false;
 };
-
-int complain(const std::string& message, int code) {
-  std::fprintf(stderr, "baton simulate: %s\n", message.c_str());
-  return code;
-}
-int complain(const Error& error) {
-  return complain(error.message, error.code == ErrorCode::kInvalidArgument ? kBadInput : kFailed);
-}
 
 Result<simulate::StudyOptions> study_of(const SimulateFlags& flags) {
   simulate::StudyOptions study;
@@ -134,7 +123,7 @@ int run_simulate(const SimulateFlags& flags) {
     };
   }
   const auto result = run_study_of(flags, watcher);
-  if (!result) return complain(result.error());
+  if (!result) return complain("simulate", result.error());
   if (flags.json != "-" && flags.html != "-" && flags.csv != "-") {
     const bool color = ::isatty(STDOUT_FILENO) == 1 && bench::color_allowed();
     std::fputs(simulate::render_study(result->json, color).c_str(), stdout);

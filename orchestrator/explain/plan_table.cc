@@ -11,7 +11,7 @@
 namespace baton::orchestrator {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 using Row = std::vector<std::string>;
 
 constexpr std::size_t kFewestPodColumns = 12;
@@ -43,17 +43,17 @@ void append_wrapped(std::string& out, std::string_view text, std::size_t indent)
 std::string ms(double value) { return fmt::format("{:.1f}", value); }
 
 // Names of the terms in the order in which they first appear.
-std::vector<std::string> terms_of(const Json& candidates) {
+std::vector<std::string> terms_of(const OrderedJson& candidates) {
   std::vector<std::string> names;
-  for (const Json& candidate : candidates) {
-    for (const auto& [name, value] : candidate.value("terms", Json::object()).items()) {
+  for (const OrderedJson& candidate : candidates) {
+    for (const auto& [name, value] : candidate.value("terms", OrderedJson::object()).items()) {
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
     }
   }
   return names;
 }
 
-std::string why(const Json& candidate, const std::string& chosen, double chosen_cost) {
+std::string why(const OrderedJson& candidate, const std::string& chosen, double chosen_cost) {
   if (candidate.at("pod") == chosen) return "chosen";
   std::string rejected = candidate.value("rejected", "");
   if (!candidate.contains("cost_ms")) return rejected;
@@ -62,11 +62,11 @@ std::string why(const Json& candidate, const std::string& chosen, double chosen_
   return rejected.empty() || rejected == "costs more" ? gap : gap + ", " + rejected;
 }
 
-Row row_of(const Json& candidate, const std::vector<std::string>& terms, const std::string& stage,
-           const std::string& reason) {
+Row row_of(const OrderedJson& candidate, const std::vector<std::string>& terms,
+           const std::string& stage, const std::string& reason) {
   Row row = {stage, candidate.at("pod").get<std::string>(),
              std::to_string(candidate.at("cached").get<std::int64_t>())};
-  const Json values = candidate.value("terms", Json::object());
+  const OrderedJson values = candidate.value("terms", OrderedJson::object());
   for (const std::string& term : terms) {
     row.push_back(values.contains(term) ? ms(values[term].get<double>()) : "-");
   }
@@ -104,13 +104,13 @@ void append_rows(std::string& out, const std::vector<Row>& rows) {
   }
 }
 
-void append_stage(std::string& out, const Json& candidates, const std::string& stage,
-                  const Json& chosen) {
+void append_stage(std::string& out, const OrderedJson& candidates, const std::string& stage,
+                  const OrderedJson& chosen) {
   if (candidates.empty()) return;
   const std::string name = chosen.is_string() ? chosen.get<std::string>() : "";
   double cost = 0.0;
   double least = std::numeric_limits<double>::max();
-  for (const Json& candidate : candidates) {
+  for (const OrderedJson& candidate : candidates) {
     const double its = candidate.value("cost_ms", least);
     if (candidate.at("pod") == name) cost = its;
     least = std::min(least, its);
@@ -123,7 +123,7 @@ void append_stage(std::string& out, const Json& candidates, const std::string& s
   titles.insert(titles.end(), {"total", "why"});
   std::vector<Row> rows = {std::move(titles)};
   std::size_t unlisted = 0;
-  for (const Json& candidate : candidates) {
+  for (const OrderedJson& candidate : candidates) {
     if (rows.size() > kMostRows && candidate.at("pod") != name) {
       ++unlisted;
       continue;
@@ -136,7 +136,7 @@ void append_stage(std::string& out, const Json& candidates, const std::string& s
 }
 
 // Nothing where the SLO is kept, or there is none.
-void append_verdict(std::string& out, const Json& verdict) {
+void append_verdict(std::string& out, const OrderedJson& verdict) {
   std::string missed;
   for (const char* what : {"ttft", "tpot"}) {
     const double over = verdict.value(fmt::format("{}_over_ms", what), 0.0);
@@ -154,7 +154,7 @@ void append_verdict(std::string& out, const Json& verdict) {
   append_wrapped(out, missed, 2);
 }
 
-std::string table_of(const Json& plan) {
+std::string table_of(const OrderedJson& plan) {
   const bool split = plan.at("kind") == "split";
   std::string out;
   append_wrapped(
@@ -182,15 +182,15 @@ std::string table_of(const Json& plan) {
   out += fmt::format("predicted TTFT {} ms, TPOT {} ms\n", ms(plan.at("ttft_ms").get<double>()),
                      ms(plan.at("tpot_ms").get<double>()));
 
-  append_verdict(out, plan.value("verdict", Json::object()));
+  append_verdict(out, plan.value("verdict", OrderedJson::object()));
 
-  const Json& alternatives = plan.at("alternatives");
+  const OrderedJson& alternatives = plan.at("alternatives");
   if (alternatives.empty()) {
     out += "\nnothing else could be chosen\n";
     return out;
   }
   out += "\nwhat would change the choice\n";
-  for (const Json& alternative : alternatives) {
+  for (const OrderedJson& alternative : alternatives) {
     append_wrapped(out, "  " + alternative.at("what").get<std::string>(), 4);
   }
   return out;
@@ -200,8 +200,8 @@ std::string table_of(const Json& plan) {
 
 Result<std::string> plan_table(std::string_view json) {
   try {
-    return table_of(Json::parse(json));
-  } catch (const Json::exception&) {
+    return table_of(OrderedJson::parse(json));
+  } catch (const OrderedJson::exception&) {
     return fail(ErrorCode::kUpstream, Stage::kRouter, "the answer is no plan of a router");
   }
 }

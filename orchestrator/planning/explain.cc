@@ -16,21 +16,21 @@ namespace {
 constexpr std::size_t kMostTextBytes = 200;
 
 // Quoted, short, and fit for a header: anything beyond printable ASCII becomes '?'.
-std::string quoted(std::string_view text) {
+std::string json_string(std::string_view text) {
   std::string plain(text.substr(0, kMostTextBytes));
   std::ranges::replace_if(plain, [](char c) { return c < 0x20 || c > 0x7E; }, '?');
   return json_quote(plain);
 }
 
 std::string name_of(const std::shared_ptr<const PodEntry>& pod) {
-  return pod == nullptr ? "null" : quoted(pod->pod.name);
+  return pod == nullptr ? "null" : json_string(pod->pod.name);
 }
 
 std::string terms_json(const std::vector<PlanTerm>& terms) {
   std::string out;
   for (const PlanTerm& term : terms) {
-    out +=
-        fmt::format("{}{}:{:.3f}", out.empty() ? "" : ",", quoted(term.name), term.seconds * 1e3);
+    out += fmt::format("{}{}:{:.3f}", out.empty() ? "" : ",", json_string(term.name),
+                       term.seconds * 1e3);
   }
   return "{" + out + "}";
 }
@@ -43,7 +43,7 @@ std::string candidate_json(const PlanCandidate& candidate) {
                        terms_json(candidate.score.terms()));
   }
   if (!candidate.rejected_because.empty()) {
-    out += fmt::format(",\"rejected\":{}", quoted(candidate.rejected_because));
+    out += fmt::format(",\"rejected\":{}", json_string(candidate.rejected_because));
   }
   return out + "}";
 }
@@ -75,10 +75,10 @@ std::string head_json(const Plan& plan) {
       "{{\"kind\":\"{}\",\"pool\":{},\"prefill\":{},\"decode\":{},\"prompt_tokens\":{},"
       "\"prefill_cached\":{},\"decode_cached\":{},\"ttft_ms\":{:.3f},\"tpot_ms\":{:.3f},"
       "\"verdict\":{},\"reason\":{}",
-      plan.kind == PlanKind::kSplit ? "split" : "decode_only", quoted(plan.pool),
+      plan.kind == PlanKind::kSplit ? "split" : "decode_only", json_string(plan.pool),
       name_of(plan.prefill), name_of(plan.decode), plan.prompt.count(), plan.prefill_cached.count(),
       plan.decode_cached.count(), plan.predicted_ttft_seconds * 1e3,
-      plan.predicted_tpot_seconds * 1e3, verdict_json(plan.verdict), quoted(plan.reason));
+      plan.predicted_tpot_seconds * 1e3, verdict_json(plan.verdict), json_string(plan.reason));
 }
 
 std::string_view name_of(PlanAlternative::Differs what) {
@@ -100,8 +100,9 @@ std::string alternative_json(const PlanOption& chosen, const PlanAlternative& al
       option.prefill_cached.count(), option.decode_cached.count(), option.cost_seconds * 1e3,
       (option.cost_seconds - chosen.cost_seconds) * 1e3, option.ttft_seconds * 1e3,
       option.tpot_seconds * 1e3, alternative.ties,
-      alternative.ruled_out_by.empty() ? "null" : quoted(alternative.ruled_out_by),
-      terms_json(differences(chosen, alternative)), quoted(what_would_change(chosen, alternative)));
+      alternative.ruled_out_by.empty() ? "null" : json_string(alternative.ruled_out_by),
+      terms_json(differences(chosen, alternative)),
+      json_string(what_would_change(chosen, alternative)));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace baton::orchestrator {
 namespace {
 
 namespace http = adapters::http;
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr int kAnswerTokens = 48;
 constexpr std::size_t kTextColumns = 84;
@@ -26,7 +26,7 @@ constexpr const char* kIndent = "    ";
 struct DemoRequest {
   std::string title;
   std::string target;
-  Json body;
+  OrderedJson body;
 };
 
 // About `sentences` times nine tokens of the made model's vocabulary.
@@ -45,7 +45,7 @@ std::string tale(int sentences) {
   return text;
 }
 
-Json base_body(const std::string& model) {
+OrderedJson base_body(const std::string& model) {
   return {{"model", model},
           {"max_tokens", kAnswerTokens},
           {"temperature", 0},
@@ -54,13 +54,13 @@ Json base_body(const std::string& model) {
 }
 
 DemoRequest chat(std::string title, const std::string& model, const std::string& words) {
-  Json body = base_body(model);
-  body["messages"] = Json::array({{{"role", "user"}, {"content", words}}});
+  OrderedJson body = base_body(model);
+  body["messages"] = OrderedJson::array({{{"role", "user"}, {"content", words}}});
   return {std::move(title), "/v1/chat/completions", std::move(body)};
 }
 
 DemoRequest completion(std::string title, const std::string& model, const std::string& prompt) {
-  Json body = base_body(model);
+  OrderedJson body = base_body(model);
   body["prompt"] = prompt;
   return {std::move(title), "/v1/completions", std::move(body)};
 }
@@ -81,7 +81,7 @@ std::vector<DemoRequest> demo_requests(const DemoPlan& plan) {
   return requests;
 }
 
-double number(const Json& timing, const char* key) {
+double number(const OrderedJson& timing, const char* key) {
   const auto found = timing.find(key);
   return found != timing.end() && found->is_number() ? found->get<double>() : 0.0;
 }
@@ -125,7 +125,8 @@ void print_text(std::string text) {
 }
 
 void print_answer(const StreamedAnswer& answer) {
-  const Json timing = Json::parse(answer.timing.empty() ? "{}" : answer.timing, nullptr, false);
+  const OrderedJson timing =
+      OrderedJson::parse(answer.timing.empty() ? "{}" : answer.timing, nullptr, false);
   print_row("prompt", fmt::format("{} tokens, {} of them held already", answer.prompt_tokens,
                                   answer.cached_tokens));
   print_row("pods", (answer.prefill_pod.empty() ? "none" : answer.prefill_pod) + " -> " +

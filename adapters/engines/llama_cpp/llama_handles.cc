@@ -16,7 +16,7 @@ bool is_expected(std::string_view line) {
          line.find("full capacity of the model will not be utilized") != std::string_view::npos;
 }
 
-thread_local LlamaComplaints* complaints = nullptr;
+thread_local LlamaComplaints* heard_by = nullptr;
 
 void log_line(ggml_log_level level, std::string_view line) {
   log(level == GGML_LOG_LEVEL_ERROR ? LogLevel::kError : LogLevel::kWarn, "llama.cpp",
@@ -35,17 +35,17 @@ void LlamaLog::write(ggml_log_level level, const char* text, void* /*user_data*/
   std::string_view line = text;
   while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.remove_suffix(1);
   if (line.empty() || is_expected(line)) return;
-  if (complaints != nullptr) {
-    complaints->lines_.push_back({level, std::string(line)});
+  if (heard_by != nullptr) {
+    heard_by->lines_.push_back({level, std::string(line)});
   } else {
     log_line(level, line);
   }
 }
 
-LlamaComplaints::LlamaComplaints() { complaints = this; }
+LlamaComplaints::LlamaComplaints() { heard_by = this; }
 
 LlamaComplaints::~LlamaComplaints() {
-  complaints = nullptr;
+  heard_by = nullptr;
   for (const Line& line : lines_) log_line(line.level, line.text);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -14,6 +15,11 @@
 #include "core/units.h"
 
 namespace baton::adapters::mock {
+
+// Seconds of Unix time, as engines tell the time.
+[[nodiscard]] inline double unix_now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 // What one request was and what became of it, as GET /debug/requests shows it.
 struct RequestRecord {

@@ -11,10 +11,6 @@
 namespace baton::adapters::mock {
 namespace {
 
-double unix_now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 Result<void> check(const MockOptions& options) {
   const auto& engine = options.model_options;
   const auto refuse = [](std::string message) {

@@ -11,10 +11,6 @@ namespace {
 using http::Exchange;
 using RawEnd = Exchange::RawEnd;
 
-double unix_now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 // An HTTP answer as bytes, for faults in the framing.
 std::string raw(const Answer& answer) {
   std::string bytes = "HTTP/1.1 " + std::to_string(answer.status) + " OK\r\n";

@@ -16,7 +16,6 @@
 namespace baton::adapters {
 namespace {
 
-constexpr std::size_t kMaxDepth = 64;
 constexpr std::string_view kParams = "disaggregated_params";
 
 std::unexpected<Error> wrong(std::string what) {
@@ -48,7 +47,7 @@ struct ContextAnswer {
 };
 
 Result<ContextAnswer> read_answer(std::string_view body) {
-  auto fields = JsonFields::scan(body, kMaxDepth);
+  auto fields = JsonFields::scan(body);
   if (!fields) return wrong("is no JSON object");
   ContextAnswer answer;
   answer.fields = std::move(*fields);
@@ -57,7 +56,7 @@ Result<ContextAnswer> read_answer(std::string_view body) {
   int count = 0;
   for (JsonCursor choice(choices); choice.next(); ++count) answer.choice = choice.value().text;
   if (count != 1) return wrong(fmt::format("has {} choices, not one", count));
-  auto choice_fields = JsonFields::scan(answer.choice, kMaxDepth);
+  auto choice_fields = JsonFields::scan(answer.choice);
   if (!choice_fields) return wrong("has a choice that is no object");
   answer.choice_fields = std::move(*choice_fields);
   const JsonValue reason = member(answer.choice_fields, answer.choice, "finish_reason");
@@ -77,7 +76,7 @@ bool goes_on(const ContextAnswer& answer) {
 Result<std::string> generation_params(const ContextAnswer& answer, const HandoffKey& key) {
   const std::string_view text = answer.params.text;
   if (answer.params.kind != JsonKind::kObject) return wrong("has no disaggregated_params");
-  const auto fields = JsonFields::scan(text, kMaxDepth);
+  const auto fields = JsonFields::scan(text);
   if (!fields) return wrong("has disaggregated_params that are no object");
   if (member(*fields, text, "ctx_request_id").kind != JsonKind::kNumber) {
     return wrong("has no ctx_request_id");

@@ -12,7 +12,6 @@
 namespace baton::adapters {
 namespace {
 
-constexpr std::size_t kMaxDepth = 64;
 constexpr std::string_view kProducer =
     R"({"do_remote_decode":true,"do_remote_prefill":false,"remote_engine_id":null,)"
     R"("remote_block_ids":null,"remote_host":null,"remote_port":null})";
@@ -54,7 +53,7 @@ std::optional<std::int64_t> count_blocks(std::string_view ids) {
 namespace nixl {
 
 Result<Offer> read_offer(std::string_view body) {
-  const auto fields = JsonFields::scan(body, kMaxDepth);
+  const auto fields = JsonFields::scan(body);
   if (!fields) {
     return fail(ErrorCode::kUpstream, Stage::kHandoff, "the prefill answer is no JSON object",
                 true);
@@ -62,14 +61,14 @@ Result<Offer> read_offer(std::string_view body) {
   Offer offer;
   offer.params = member_of(*fields, body, kTransferParams);
   const std::string_view usage = member_of(*fields, body, "usage");
-  if (const auto members = JsonFields::scan(usage, kMaxDepth)) {
+  if (const auto members = JsonFields::scan(usage)) {
     offer.prompt_tokens = integer_in(*members, usage, "prompt_tokens").value_or(-1);
   }
   return offer;
 }
 
 std::string_view missing_key(const Offer& offer) {
-  const auto fields = JsonFields::scan(offer.params, kMaxDepth);
+  const auto fields = JsonFields::scan(offer.params);
   for (const std::string_view key : {"remote_engine_id", "remote_request_id", "remote_host",
                                      "remote_port", "remote_block_ids"}) {
     if (!fields || member_of(*fields, offer.params, key).empty()) return key;
@@ -80,7 +79,7 @@ std::string_view missing_key(const Offer& offer) {
 Result<void> check_offer(const Offer& offer, const OpenAiRequest& request,
                          const EngineFacts& facts) {
   const std::string_view text = offer.params;
-  const auto fields = JsonFields::scan(text, kMaxDepth);
+  const auto fields = JsonFields::scan(text);
   if (!fields) return wrong("are no object");
   const JsonField* prefilled = fields->find("do_remote_prefill");
   if (prefilled == nullptr || prefilled->kind != JsonKind::kTrue) {

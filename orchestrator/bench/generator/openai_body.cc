@@ -11,8 +11,6 @@
 namespace baton::orchestrator::bench {
 namespace {
 
-constexpr std::size_t kMaxDepth = 64;
-
 void append_token_ids(std::string& body, const std::vector<int>& ids) {
   body += '[';
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -40,7 +38,7 @@ Result<OpenAiBody> OpenAiBody::create(const Target& target, const RunOptions& op
   made.chat_ = target.chat;
   std::string extra;
   if (!options.extra_body.empty()) {
-    const Result<JsonFields> fields = JsonFields::scan(options.extra_body, kMaxDepth);
+    const Result<JsonFields> fields = JsonFields::scan(options.extra_body);
     if (!fields) return bad("the extra body is no JSON object: " + fields.error().message);
     for (const JsonField& field : fields->all()) {
       for (const std::string_view own : {"model", "messages", "prompt", "stream"}) {

@@ -11,7 +11,6 @@
 namespace baton::orchestrator::bench {
 namespace {
 
-constexpr std::size_t kMaxDepth = 64;
 constexpr int kDefaultTokens = 16;
 constexpr std::int64_t kMostTokens = 1 << 20;
 
@@ -100,7 +99,7 @@ std::string event(const std::string& json) { return "data: " + json + "\n\n"; }
 
 Result<ReferenceAsk> read_reference_ask(std::string_view body, bool chat,
                                         const ReferenceTiming& defaults) {
-  const Result<JsonFields> fields = JsonFields::scan(body, kMaxDepth);
+  const Result<JsonFields> fields = JsonFields::scan(body);
   if (!fields) return std::unexpected(fields.error());
   if (fields->find(chat ? "messages" : "prompt") == nullptr) {
     return bad(chat ? "no messages" : "no prompt");
@@ -152,7 +151,7 @@ std::string ReferenceTexts::whole_answer(const ReferenceAsk& ask) const {
 }
 
 Result<std::string> ReferenceTexts::tokenized(std::string_view body) {
-  const Result<JsonFields> fields = JsonFields::scan(body, kMaxDepth);
+  const Result<JsonFields> fields = JsonFields::scan(body);
   if (!fields) return std::unexpected(fields.error());
   std::string text;
   for (const std::string_view key : {"prompt", "content"}) {

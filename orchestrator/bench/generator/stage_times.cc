@@ -9,13 +9,13 @@
 namespace baton::orchestrator::bench {
 namespace {
 
-constexpr std::size_t kMaxDepth = 8;
+constexpr std::size_t kTimesDepth = 8;
 
 // The members of one x-baton-timing; a text that is no JSON has none.
 class Timing {
  public:
   explicit Timing(std::string_view text) : text_(text) {
-    if (auto fields = JsonFields::scan(text, kMaxDepth)) fields_ = std::move(*fields);
+    if (auto fields = JsonFields::scan(text, kTimesDepth)) fields_ = std::move(*fields);
   }
   [[nodiscard]] double number(std::string_view key) const {
     double value = 0;

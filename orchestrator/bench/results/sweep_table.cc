@@ -9,7 +9,7 @@
 namespace baton::orchestrator::bench {
 namespace {
 
-constexpr std::size_t kBarColumns = 22;
+constexpr std::size_t kSweepBarColumns = 22;
 
 std::string marks_of(const Json& sweep, const Json& run) {
   std::string marks;
@@ -27,11 +27,12 @@ std::string marks_of(const Json& sweep, const Json& run) {
 
 std::string point_line(const Json& sweep, const Json& run, double highest) {
   const double goodput = number_of(run, "request_goodput");
-  return fmt::format(
-      "{:>11.2f}{:>11.2f}{:>8.1f} %{:>13.2f}{:>13.2f}  {:<{}}{}\n", number_of(run, "request_rate"),
-      goodput, number_of(run.at("baton").at("goodput"), "share") * 100,
-      number_of(run, "median_ttft_ms"), number_of(run, "median_tpot_ms"),
-      bar(highest > 0 ? goodput / highest : 0, kBarColumns), kBarColumns, marks_of(sweep, run));
+  return fmt::format("{:>11.2f}{:>11.2f}{:>8.1f} %{:>13.2f}{:>13.2f}  {:<{}}{}\n",
+                     number_of(run, "request_rate"), goodput,
+                     number_of(run.at("baton").at("goodput"), "share") * 100,
+                     number_of(run, "median_ttft_ms"), number_of(run, "median_tpot_ms"),
+                     bar(highest > 0 ? goodput / highest : 0, kSweepBarColumns), kSweepBarColumns,
+                     marks_of(sweep, run));
 }
 
 std::string best_text(const Json& sweep) {

@@ -8,7 +8,7 @@
 namespace baton::orchestrator::bench {
 namespace {
 
-constexpr std::size_t kMaxDepth = 32;
+constexpr std::size_t kLineDepth = 32;
 constexpr double kMostMilliseconds = 4e12;  // about 127 years; 2096 as a Unix time
 
 }  // namespace
@@ -40,7 +40,7 @@ std::optional<std::int64_t> whole_number(std::string_view text, std::int64_t low
 }
 
 Result<Members> Members::scan(std::string_view object, Place place) {
-  auto fields = JsonFields::scan(object, kMaxDepth);
+  auto fields = JsonFields::scan(object, kLineDepth);
   if (!fields) return broken(place, fields.error().message);
   Members members;
   members.text_ = object;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-ArrivalOptions options_of(double rate, double burstiness, std::uint64_t seed = 0) {
+ArrivalOptions arrival_options(double rate, double burstiness, std::uint64_t seed = 0) {
   ArrivalOptions options;
   options.rate = rate;
   options.burstiness = burstiness;
@@ -49,11 +49,12 @@ std::ptrdiff_t count_before(const std::vector<Duration>& offsets, double seconds
 TEST(Arrivals, NoneOneAndAllAtOnce) {
   EXPECT_TRUE(make_arrivals({}, 0).empty());
   EXPECT_EQ(make_arrivals({}, 1), std::vector<Duration>{Duration::zero()});
-  EXPECT_EQ(make_arrivals(options_of(kInfinite, 1), 3), std::vector<Duration>(3, Duration::zero()));
+  EXPECT_EQ(make_arrivals(arrival_options(kInfinite, 1), 3),
+            std::vector<Duration>(3, Duration::zero()));
 }
 
 TEST(Arrivals, ConstantGapsAreExact) {
-  const auto offsets = make_arrivals(options_of(8, kInfinite), 1001);
+  const auto offsets = make_arrivals(arrival_options(8, kInfinite), 1001);
   for (std::size_t i = 0; i < offsets.size(); ++i) {
     EXPECT_EQ(offsets[i], std::chrono::milliseconds(125) * static_cast<int>(i));
   }
@@ -63,7 +64,7 @@ class Burstiness : public testing::TestWithParam<double> {};
 
 TEST_P(Burstiness, GapsHaveTheMeanOfTheRateAndTheVariationOfTheShape) {
   const double shape = GetParam();
-  const auto offsets = make_arrivals(options_of(50, shape, 7), 40001);
+  const auto offsets = make_arrivals(arrival_options(50, shape, 7), 40001);
   ASSERT_TRUE(std::ranges::is_sorted(offsets));
   EXPECT_EQ(offsets.front(), Duration::zero());
   EXPECT_EQ(offsets.back(), std::chrono::seconds(800));
@@ -75,7 +76,7 @@ TEST_P(Burstiness, GapsHaveTheMeanOfTheRateAndTheVariationOfTheShape) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Burstiness, testing::Values(0.25, 0.5, 1.0, 4.0, 100.0));
 
 TEST(Arrivals, PoissonCountsInWindowsHaveTheVarianceOfTheirMean) {
-  const auto offsets = make_arrivals(options_of(20, 1, 3), 20001);
+  const auto offsets = make_arrivals(arrival_options(20, 1, 3), 20001);
   std::vector<double> counts(1000, 0.0);
   for (const Duration at : offsets) {
     counts[std::min<std::size_t>(999, static_cast<std::size_t>(to_seconds(at)))] += 1;
@@ -86,7 +87,9 @@ TEST(Arrivals, PoissonCountsInWindowsHaveTheVarianceOfTheirMean) {
 }
 
 TEST(Arrivals, SameSeedSameTimes) {
-  const auto of = [](std::uint64_t seed) { return make_arrivals(options_of(5, 1, seed), 100); };
+  const auto of = [](std::uint64_t seed) {
+    return make_arrivals(arrival_options(5, 1, seed), 100);
+  };
   EXPECT_EQ(of(1), of(1));
   EXPECT_NE(of(1), of(2));
 }

@@ -9,13 +9,13 @@
 namespace baton::orchestrator::bench {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr std::string_view kBegin = R"(<script type="application/json" id="results">)";
 
-Json run_with_median(double median) {
+OrderedJson run_with_median(double median) {
   return {{"model_id", "m"},
           {"request_rate", 5.0},
           {"completed", 10},
@@ -31,10 +31,10 @@ std::string embedded_text(const std::string& page) {
   return page.substr(text, page.find("</script", text) - text);
 }
 
-Json embedded(const std::string& page) { return Json::parse(embedded_text(page)); }
+OrderedJson embedded(const std::string& page) { return OrderedJson::parse(embedded_text(page)); }
 
 TEST(HtmlReport, PageHoldsTheResult) {
-  const Json run = run_with_median(12.5);
+  const OrderedJson run = run_with_median(12.5);
   EXPECT_EQ(embedded(html_report(run)), run);
 }
 
@@ -42,7 +42,7 @@ TEST(HtmlReport, StringsCannotLeaveTheirElement) {
   for (const char* hostile : {"</script><script>alert(1)</script>", "<!--<script>", "<!-- --!>",
                               "]]></SCRIPT >", "@@RESULTS@@", "\"};alert(1)//", "\\u003c/script>",
                               "\xe2\x80\xa8\xe2\x80\xa9", "&lt;&amp;"}) {
-    Json run = run_with_median(1);
+    OrderedJson run = run_with_median(1);
     run["model_id"] = hostile;
     run[hostile] = hostile;
     run["baton"]["failures"] = {{{"reason", hostile}}};
@@ -53,7 +53,7 @@ TEST(HtmlReport, StringsCannotLeaveTheirElement) {
 }
 
 TEST(HtmlReport, BytesThatAreNoUtf8AreReplaced) {
-  Json run = run_with_median(1);
+  OrderedJson run = run_with_median(1);
   run["model_id"] =
       "a\xff"
       "b";
@@ -63,16 +63,18 @@ TEST(HtmlReport, BytesThatAreNoUtf8AreReplaced) {
 }
 
 TEST(HtmlReport, DetailedArraysStayOut) {
-  Json run = run_with_median(1);
-  const Json bare = run;
+  OrderedJson run = run_with_median(1);
+  const OrderedJson bare = run;
   for (const char* key :
        {"input_lens", "output_lens", "ttfts", "itls", "start_times", "generated_texts", "errors"}) {
     run[key] = {"a secret"};
   }
   run["baton"]["requests"] = {{"decode_pods", {"a secret"}}};
-  const Json compare = {{"kind", "compare"}, {"sides", {{{"name", "A"}, {"runs", {run}}}}}};
-  const Json swept = {{"kind", "parameter_sweep"}, {"points", {{{"value", 1}, {"run", run}}}}};
-  for (const Json& file : {run, Json{{"kind", "sweep"}, {"points", {run}}}, swept, compare}) {
+  const OrderedJson compare = {{"kind", "compare"}, {"sides", {{{"name", "A"}, {"runs", {run}}}}}};
+  const OrderedJson swept = {{"kind", "parameter_sweep"},
+                             {"points", {{{"value", 1}, {"run", run}}}}};
+  for (const OrderedJson& file :
+       {run, OrderedJson{{"kind", "sweep"}, {"points", {run}}}, swept, compare}) {
     EXPECT_THAT(html_report(file), Not(HasSubstr("a secret")));
   }
   EXPECT_EQ(embedded(html_report(run)), bare);
@@ -80,10 +82,11 @@ TEST(HtmlReport, DetailedArraysStayOut) {
 }
 
 TEST(HtmlReport, EveryKindMakesAPage) {
-  const Json run = run_with_median(3);
-  const Json sweep = {{"kind", "sweep"}, {"points", {run, run}}, {"best", {{"request_rate", 5.0}}}};
-  const Json compare = {{"kind", "compare"}, {"sides", {{{"name", "A"}, {"runs", {run}}}}}};
-  for (const Json& file : {run, sweep, compare, Json::object(), Json()}) {
+  const OrderedJson run = run_with_median(3);
+  const OrderedJson sweep = {
+      {"kind", "sweep"}, {"points", {run, run}}, {"best", {{"request_rate", 5.0}}}};
+  const OrderedJson compare = {{"kind", "compare"}, {"sides", {{{"name", "A"}, {"runs", {run}}}}}};
+  for (const OrderedJson& file : {run, sweep, compare, OrderedJson::object(), OrderedJson()}) {
     const std::string page = html_report(file);
     EXPECT_EQ(embedded(page), file);
     EXPECT_TRUE(page.starts_with("<!doctype html>"));

@@ -5,13 +5,13 @@
 namespace baton::adapters {
 namespace {
 
-const std::string kBody = R"({"model":"m","prompt":["a","b"],"n":2,"x":18446744073709551615})";
+const std::string kPlainBody = R"({"model":"m","prompt":["a","b"],"n":2,"x":18446744073709551615})";
 
 class PlainConnectorTest : public testing::Test {
  protected:
   PlainConnectorTest() { plan.kind = PlanKind::kDecodeOnly; }
   PlainConnector connector;
-  OpenAiRequest request = *OpenAiRequest::parse(Api::kCompletions, kBody, {});
+  OpenAiRequest request = *OpenAiRequest::parse(Api::kCompletions, kPlainBody, {});
   HandoffKey key{TransferId{1, 2}, "r1", {}};
   Plan plan;
 };
@@ -23,7 +23,7 @@ TEST_F(PlainConnectorTest, NeverSplits) {
 }
 
 TEST_F(PlainConnectorTest, PassesTheClientsBodyOn) {
-  EXPECT_EQ(connector.decode_leg(request, plan, key, nullptr)->body, kBody);
+  EXPECT_EQ(connector.decode_leg(request, plan, key, nullptr)->body, kPlainBody);
   key.served_model = "n";
   EXPECT_EQ(connector.decode_leg(request, plan, key, nullptr)->body,
             R"({"model":"n","prompt":["a","b"],"n":2,"x":18446744073709551615})");

@@ -11,10 +11,11 @@ namespace baton::adapters {
 namespace {
 
 using nlohmann::json;
+using testing::params_with;
 using testing::parsed;
 
 // openai_protocol.py (DisaggregatedParams), with floats, and with a member that no version has yet.
-const std::string kParams =
+const std::string kContextParams =
     R"({"request_type":"context_only","first_gen_tokens":[29871],"first_gen_log_probs":[[-0.10]],)"
     R"("first_gen_logits":null,"ctx_request_id":9223372036854775807,"encoded_opaque_state":"AAE=",)"
     R"("draft_tokens":null,"disagg_request_id":4611686018427387905,"ctx_dp_rank":0,)"
@@ -29,16 +30,6 @@ std::string context_answer(const std::string& params, const std::string& reason 
          R"("finish_reason":")" +
          reason + R"(","disaggregated_params":)" + params + R"(}],"usage":)" + kUsage +
          R"(,"prompt_token_ids":)" + ids + R"(,"prompt_token_ids_b64":null})";
-}
-
-std::string params_with(const std::string& key, const json& value) {
-  json params = json::parse(kParams);
-  if (value.is_discarded()) {
-    params.erase(key);
-  } else {
-    params[key] = value;
-  }
-  return params.dump();
 }
 
 class TrtllmTest : public ::testing::Test {
@@ -95,9 +86,9 @@ TEST_F(TrtllmTest, NumbersAreOutsideThoseOfTheServers) {
 
 // openai_disagg_service.py (_get_gen_request).
 TEST_F(TrtllmTest, TheGenerationLegGetsTheParametersAndTheIds) {
-  const auto leg = decode(context_answer(kParams));
+  const auto leg = decode(context_answer(kContextParams));
   ASSERT_TRUE(leg.has_value()) << leg.error().message;
-  std::string params = kParams;
+  std::string params = kContextParams;
   params.replace(params.find("context_only"), 12, "generation_only");
   params.replace(params.find(R"("ctx_usage":null)"), 16, R"("ctx_usage":)" + kUsage);
   EXPECT_EQ(leg->body, body.substr(0, body.size() - 1) + R"(,"disaggregated_params":)" + params +
@@ -106,7 +97,7 @@ TEST_F(TrtllmTest, TheGenerationLegGetsTheParametersAndTheIds) {
 
 TEST_F(TrtllmTest, CompletionsGetTheIdsAsTheirPrompt) {
   request = parsed(Api::kCompletions, R"({"model":"m","prompt":"hello","max_tokens":4})");
-  const auto leg = decode(context_answer(kParams));
+  const auto leg = decode(context_answer(kContextParams));
   ASSERT_TRUE(leg.has_value());
   EXPECT_EQ(leg->target, "/v1/completions");
   const json sent = json::parse(leg->body);
@@ -116,13 +107,13 @@ TEST_F(TrtllmTest, CompletionsGetTheIdsAsTheirPrompt) {
 
 TEST_F(TrtllmTest, OlderVersionsGetNoMemberThatTheyDoNotKnow) {
   const json gone(json::value_t::discarded);
-  const auto leg = decode(context_answer(params_with("ctx_usage", gone)));
+  const auto leg = decode(context_answer(params_with(kContextParams, "ctx_usage", gone)));
   ASSERT_TRUE(leg.has_value());
   EXPECT_FALSE(json::parse(leg->body).at("disaggregated_params").contains("ctx_usage"));
 }
 
 TEST_F(TrtllmTest, WithoutIdsTheGenerationServerMakesThemAgain) {
-  const auto leg = decode(context_answer(kParams, "length", "null"));
+  const auto leg = decode(context_answer(kContextParams, "length", "null"));
   ASSERT_TRUE(leg.has_value());
   EXPECT_FALSE(json::parse(leg->body).contains("prompt_token_ids"));
 }
@@ -140,13 +131,13 @@ TEST_F(TrtllmTest, WhatIsNotThisRequestsNeverReachesAGenerationServer) {
       R"({"choices":[{"finish_reason":null,"disaggregated_params":{}}]})",
       context_answer("null"),
       context_answer(R"("text")"),
-      context_answer(params_with("ctx_request_id", nullptr)),
-      context_answer(params_with("ctx_request_id", gone)),
-      context_answer(params_with("disagg_request_id", nullptr)),
-      context_answer(params_with("disagg_request_id", 4611686018427387904)),
-      context_answer(params_with("disagg_request_id", "4611686018427387905")),
-      context_answer(kParams, "length", "[]"),
-      context_answer(kParams, "length", R"("x")"),
+      context_answer(params_with(kContextParams, "ctx_request_id", nullptr)),
+      context_answer(params_with(kContextParams, "ctx_request_id", gone)),
+      context_answer(params_with(kContextParams, "disagg_request_id", nullptr)),
+      context_answer(params_with(kContextParams, "disagg_request_id", 4611686018427387904)),
+      context_answer(params_with(kContextParams, "disagg_request_id", "4611686018427387905")),
+      context_answer(kContextParams, "length", "[]"),
+      context_answer(kContextParams, "length", R"("x")"),
   };
   for (const std::string& answer : wrong) {
     const auto leg = decode(answer);
@@ -159,12 +150,12 @@ TEST_F(TrtllmTest, WhatIsNotThisRequestsNeverReachesAGenerationServer) {
 
 TEST_F(TrtllmTest, AnotherPromptIsSeenByItsTokens) {
   request = parsed(Api::kCompletions, R"({"model":"m","prompt":[1,2]})");
-  EXPECT_FALSE(decode(context_answer(kParams)).has_value());
+  EXPECT_FALSE(decode(context_answer(kContextParams)).has_value());
   request =
       parsed(Api::kCompletions, R"({"model":"m","prompt":[1,2,3,4],"truncate_prompt_tokens":3})");
-  EXPECT_TRUE(decode(context_answer(kParams)).has_value());
+  EXPECT_TRUE(decode(context_answer(kContextParams)).has_value());
   request = parsed(Api::kCompletions, R"({"model":"m","prompt":[1,2,3]})");
-  EXPECT_TRUE(decode(context_answer(kParams)).has_value());
+  EXPECT_TRUE(decode(context_answer(kContextParams)).has_value());
 }
 
 TEST_F(TrtllmTest, WithoutASplitItIsTheClientsBodyByteForByte) {
@@ -176,7 +167,7 @@ TEST_F(TrtllmTest, WithoutASplitItIsTheClientsBodyByteForByte) {
 // openai_disagg_service.py (_need_gen).
 TEST_F(TrtllmTest, OnlyARequestThatGoesOnHasAGenerationLeg) {
   for (const std::string reason : {"length", "not_finished"}) {
-    const auto found = whole(context_answer(kParams, reason));
+    const auto found = whole(context_answer(kContextParams, reason));
     ASSERT_TRUE(found.has_value());
     EXPECT_FALSE(found->has_value());
   }
@@ -184,7 +175,7 @@ TEST_F(TrtllmTest, OnlyARequestThatGoesOnHasAGenerationLeg) {
 
 TEST_F(TrtllmTest, ARequestThatEndedIsTheClientsWithoutWhatIsNotItsOwn) {
   request = parsed(Api::kChat, R"({"model":"m","messages":[{"role":"user","content":"x"}]})");
-  const auto found = whole(context_answer(kParams, "stop"));
+  const auto found = whole(context_answer(kContextParams, "stop"));
   ASSERT_TRUE(found.has_value() && found->has_value());
   EXPECT_EQ((*found)->content_type, "application/json");
   EXPECT_EQ((*found)->body,
@@ -195,7 +186,7 @@ TEST_F(TrtllmTest, ARequestThatEndedIsTheClientsWithoutWhatIsNotItsOwn) {
 }
 
 TEST_F(TrtllmTest, AndAStreamWhereTheClientAskedForOne) {
-  const auto found = whole(context_answer(kParams, "stop"));
+  const auto found = whole(context_answer(kContextParams, "stop"));
   ASSERT_TRUE(found.has_value() && found->has_value());
   EXPECT_EQ((*found)->content_type, "text/event-stream");
   const std::string& stream = (*found)->body;
@@ -208,7 +199,7 @@ TEST_F(TrtllmTest, AndAStreamWhereTheClientAskedForOne) {
 
 TEST_F(TrtllmTest, ARequestThatFailedThereIsNoAnswer) {
   for (const std::string& answer :
-       {context_answer(kParams, "timeout"), context_answer(kParams, "cancelled"),
+       {context_answer(kContextParams, "timeout"), context_answer(kContextParams, "cancelled"),
         std::string("null"), std::string(R"({"choices":[]})"),
         std::string(R"({"choices":[{"finish_reason":null}]})")}) {
     const auto found = whole(answer);

@@ -36,7 +36,7 @@ class VllmMooncakeTest : public ::testing::Test {
   OpenAiRequest request = parsed(Api::kChat, body);
 };
 
-const std::string kTransfer = "xfer-00000000000000010000000000000006";
+const std::string kMooncakeTransfer = "xfer-00000000000000010000000000000006";
 
 // mooncake_connector.py:1150 keeps blocks only of requests that ended by their length; v1/core/
 // sched/utils.py:98 looks at the end token and stop tokens before that.
@@ -48,7 +48,7 @@ TEST_F(VllmMooncakeTest, PrefillGetsOneTokenAndNothingElseThatCouldEndIt) {
             R"("max_completion_tokens":1,"ignore_eos":true,"seed":12345678901234567890,)"
             R"("max_tokens":1,"kv_transfer_params":{"do_remote_decode":true,)"
             R"("do_remote_prefill":false,"transfer_id":")" +
-                kTransfer + R"("}})");
+                kMooncakeTransfer + R"("}})");
   EXPECT_TRUE(leg->fields.empty());
 }
 
@@ -60,7 +60,7 @@ TEST_F(VllmMooncakeTest, DecodeIsToldEngineAndBootstrapServer) {
             body.substr(0, body.size() - 1) +
                 R"(,"kv_transfer_params":{"do_remote_decode":false,"do_remote_prefill":true,)"
                 R"("transfer_id":")" +
-                kTransfer +
+                kMooncakeTransfer +
                 R"(","remote_engine_id":"e-0","remote_bootstrap_addr":"http://10.0.0.7:8998"}})");
   EXPECT_TRUE(leg->fields.empty());
 }

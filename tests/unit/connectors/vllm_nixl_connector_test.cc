@@ -11,10 +11,11 @@ namespace {
 
 using nlohmann::json;
 
+using testing::params_with;
 using testing::parsed;
 
 // As vLLM 0.32.0 writes them, with a member that no version has yet.
-const std::string kParams =
+const std::string kNixlParams =
     R"({"do_remote_prefill":true,"do_remote_decode":false,"remote_block_ids":[[7, 8,9]],)"
     R"("remote_engine_id":"e-0","remote_request_id":"chatcmpl-r1-0a1b2c3d","remote_host":"10.0.0.7",)"
     R"("remote_port":5600,"tp_size":1,"dcp_size":1,"pp_size":1,"remote_num_tokens":40,)"
@@ -25,17 +26,6 @@ std::string prefill_answer(const std::string& params, int prompt_tokens = 40) {
          R"("usage":{"prompt_tokens":)" +
          std::to_string(prompt_tokens) + R"(,"completion_tokens":1},"kv_transfer_params":)" +
          params + "}";
-}
-
-// The parameters with one member replaced; null text: left out.
-std::string params_with(const std::string& key, const json& value) {
-  json params = json::parse(kParams);
-  if (value.is_discarded()) {
-    params.erase(key);
-  } else {
-    params[key] = value;
-  }
-  return params.dump();
 }
 
 class VllmNixlTest : public ::testing::Test {
@@ -90,7 +80,7 @@ TEST_F(VllmNixlTest, PartsOfMessagesThatBatonKnowsNothingOfPassUntouched) {
                              R"("response_format":{"type":"json_object"})";
   request = parsed(Api::kChat, R"({"model":"m",)" + fields + "}");
   const auto prefill = connector.prefill_leg(request, plan, key);
-  const auto decoded = decode(prefill_answer(kParams));
+  const auto decoded = decode(prefill_answer(kNixlParams));
   ASSERT_TRUE(prefill.has_value());
   ASSERT_TRUE(decoded.has_value());
   EXPECT_NE(prefill->body.find(fields), std::string::npos) << prefill->body;
@@ -106,10 +96,10 @@ TEST_F(VllmNixlTest, TheNewerNameOfMaxTokensIsCappedOnlyWhereItIs) {
 }
 
 TEST_F(VllmNixlTest, DecodeGetsTheClientsBodyWithTheParametersAsTheyCame) {
-  const auto leg = decode(prefill_answer(kParams));
+  const auto leg = decode(prefill_answer(kNixlParams));
   ASSERT_TRUE(leg.has_value()) << leg.error().message;
   EXPECT_EQ(leg->body,
-            body.substr(0, body.size() - 1) + R"(,"kv_transfer_params":)" + kParams + "}");
+            body.substr(0, body.size() - 1) + R"(,"kv_transfer_params":)" + kNixlParams + "}");
   EXPECT_TRUE(leg->no_handoff.empty());
 }
 
@@ -128,16 +118,16 @@ TEST_F(VllmNixlTest, BlocksThatCannotBeThePromptsNeverReachADecodePod) {
   const std::string wrong[] = {
       R"("text")",
       "[1]",
-      params_with("do_remote_prefill", false),
-      params_with("remote_engine_id", gone),
-      params_with("remote_request_id", gone),
-      params_with("remote_host", nullptr),
-      params_with("remote_port", gone),
-      params_with("remote_block_ids", nullptr),
-      params_with("remote_block_ids", json::array()),
-      params_with("remote_block_ids", {json::array()}),
-      params_with("remote_block_ids", {{7, 8}}),  // 32 of 40 tokens
-      params_with("remote_num_tokens", 24),
+      params_with(kNixlParams, "do_remote_prefill", false),
+      params_with(kNixlParams, "remote_engine_id", gone),
+      params_with(kNixlParams, "remote_request_id", gone),
+      params_with(kNixlParams, "remote_host", nullptr),
+      params_with(kNixlParams, "remote_port", gone),
+      params_with(kNixlParams, "remote_block_ids", nullptr),
+      params_with(kNixlParams, "remote_block_ids", json::array()),
+      params_with(kNixlParams, "remote_block_ids", {json::array()}),
+      params_with(kNixlParams, "remote_block_ids", {{7, 8}}),  // 32 of 40 tokens
+      params_with(kNixlParams, "remote_num_tokens", 24),
   };
   for (const std::string& params : wrong) {
     const auto leg = decode(prefill_answer(params));
@@ -155,16 +145,19 @@ TEST_F(VllmNixlTest, AnotherPromptsBlocksAreSeenByTheirTokens) {
   std::string ids = "1";
   for (int i = 1; i < 30; ++i) ids += ",1";
   request = parsed(Api::kCompletions, R"({"model":"m","prompt":[)" + ids + "]}");
-  EXPECT_FALSE(decode(prefill_answer(kParams)).has_value());
-  EXPECT_TRUE(decode(prefill_answer(params_with("remote_num_tokens", 30), 30)).has_value());
+  EXPECT_FALSE(decode(prefill_answer(kNixlParams)).has_value());
+  EXPECT_TRUE(
+      decode(prefill_answer(params_with(kNixlParams, "remote_num_tokens", 30), 30)).has_value());
 }
 
 TEST_F(VllmNixlTest, OlderAndHybridServersNameTheirBlocksOtherwise) {
   const json gone(json::value_t::discarded);
-  EXPECT_TRUE(decode(prefill_answer(params_with("remote_block_ids", {7, 8, 9}))).has_value());
   EXPECT_TRUE(
-      decode(prefill_answer(params_with("remote_block_ids", {{7, 8, 9}, {3}}))).has_value());
-  EXPECT_TRUE(decode(prefill_answer(params_with("remote_num_tokens", gone))).has_value());
+      decode(prefill_answer(params_with(kNixlParams, "remote_block_ids", {7, 8, 9}))).has_value());
+  EXPECT_TRUE(decode(prefill_answer(params_with(kNixlParams, "remote_block_ids", {{7, 8, 9}, {3}})))
+                  .has_value());
+  EXPECT_TRUE(
+      decode(prefill_answer(params_with(kNixlParams, "remote_num_tokens", gone))).has_value());
 }
 
 TEST_F(VllmNixlTest, DecodeOnlyIsTheClientsBodyByteForByte) {
@@ -192,13 +185,13 @@ TEST_F(VllmNixlTest, WhatHasSeveralReadersOrNeedsThePromptsLogitsIsNotSplit) {
 }
 
 TEST_F(VllmNixlTest, BlocksAreGivenBackByARequestThatTheDecodePodRefuses) {
-  const PrefillResponse answer{200, prefill_answer(kParams)};
+  const PrefillResponse answer{200, prefill_answer(kNixlParams)};
   const auto release = connector.release(plan, key, &answer);
   ASSERT_TRUE(release.has_value());
   EXPECT_EQ(release->pod, Stage::kDecode);
   EXPECT_EQ(release->status, 404U);
   const json sent = json::parse(release->request.body);
-  EXPECT_EQ(sent.at("kv_transfer_params"), json::parse(kParams));
+  EXPECT_EQ(sent.at("kv_transfer_params"), json::parse(kNixlParams));
   EXPECT_NE(sent.at("model"), "m");
   EXPECT_EQ(sent.at("max_tokens"), 1);
 }
@@ -206,7 +199,8 @@ TEST_F(VllmNixlTest, BlocksAreGivenBackByARequestThatTheDecodePodRefuses) {
 TEST_F(VllmNixlTest, ThereIsNothingToGiveBackWithoutAnAnswer) {
   EXPECT_FALSE(connector.release(plan, key, nullptr).has_value());
   // Without the request's id the decode server would not give blocks back, but end.
-  const std::string no_id = params_with("remote_request_id", json(json::value_t::discarded));
+  const std::string no_id =
+      params_with(kNixlParams, "remote_request_id", json(json::value_t::discarded));
   for (const std::string& body : {prefill_answer("null"), std::string("{"), std::string("[]"),
                                   prefill_answer(no_id), prefill_answer(R"("text")")}) {
     const PrefillResponse answer{200, body};
@@ -270,7 +264,7 @@ TEST_F(VllmNixlTest, AServerThatIsNoVllmIsFound) {
 
 // A pod's answer to the probe, with one member of its parameters replaced.
 std::string probe_answer(const std::string& key = {}, const json& value = {}) {
-  return prefill_answer(key.empty() ? kParams : params_with(key, value), 1);
+  return prefill_answer(key.empty() ? kNixlParams : params_with(kNixlParams, key, value), 1);
 }
 
 TEST_F(VllmNixlTest, AProbeIsOnePrefillOfOneToken) {

@@ -21,7 +21,7 @@ EngineModelOptions options(std::string_view timing = "instant") {
   return made;
 }
 
-std::vector<TokenId> prompt(int seed, std::size_t tokens) {
+std::vector<TokenId> engine_prompt(int seed, std::size_t tokens) {
   std::mt19937 rng(static_cast<unsigned>(seed));
   std::vector<TokenId> ids(tokens);
   for (TokenId& id : ids) id = static_cast<TokenId>(3 + rng() % 1000);
@@ -69,14 +69,14 @@ struct Bench {
 };
 
 TEST(Engine, AnswersAreAFunctionOfPromptAndAdapter) {
-  const auto first = Bench().answer(spec(prompt(1, 10), 8));
+  const auto first = Bench().answer(spec(engine_prompt(1, 10), 8));
   EXPECT_EQ(first.size(), 8U);
-  EXPECT_EQ(Bench().answer(spec(prompt(1, 10), 8)), first);
-  EXPECT_NE(Bench().answer(spec(prompt(2, 10), 8)), first);
-  SequenceSpec lora = spec(prompt(1, 10), 8);
+  EXPECT_EQ(Bench().answer(spec(engine_prompt(1, 10), 8)), first);
+  EXPECT_NE(Bench().answer(spec(engine_prompt(2, 10), 8)), first);
+  SequenceSpec lora = spec(engine_prompt(1, 10), 8);
   lora.lora = "sql";
   EXPECT_NE(Bench().answer(lora), first);
-  SequenceSpec drawn = spec(prompt(1, 10), 8);
+  SequenceSpec drawn = spec(engine_prompt(1, 10), 8);
   drawn.sampling = {false, 7};
   const auto seven = Bench().answer(drawn);
   EXPECT_EQ(Bench().answer(drawn), seven);
@@ -85,12 +85,12 @@ TEST(Engine, AnswersAreAFunctionOfPromptAndAdapter) {
 }
 
 TEST(Engine, AnswersDoNotDependOnWhoSharesTheBatch) {
-  const auto alone = Bench().answer(spec(prompt(1, 40), 12));
+  const auto alone = Bench().answer(spec(engine_prompt(1, 40), 12));
   EngineModelOptions small = options();
   small.blocks = 24;  // so little that sequences are preempted
   Bench crowded(small);
   for (SequenceId id = 1; id <= 8; ++id) {
-    crowded.engine.submit(id, spec(prompt(static_cast<int>(id), 40), 12));
+    crowded.engine.submit(id, spec(engine_prompt(static_cast<int>(id), 40), 12));
   }
   crowded.run();
   EXPECT_EQ(crowded.answers[1], alone);
@@ -103,8 +103,8 @@ TEST(Engine, AnswersDoNotDependOnWhoSharesTheBatch) {
 TEST(Engine, PromptsOfOneStepShareWhatTheyBeginWith) {
   EngineModelOptions timed = options("prefill_token_us=1000");
   Bench bench(timed);
-  bench.engine.submit(1, spec(prompt(1, 13), 1));
-  bench.engine.submit(2, spec(prompt(1, 13), 1));
+  bench.engine.submit(1, spec(engine_prompt(1, 13), 1));
+  bench.engine.submit(2, spec(engine_prompt(1, 13), 1));
   bench.run();
   EXPECT_EQ(bench.log[0].at - TimePoint(), milliseconds(13));  // and one that costs as a step
   EXPECT_EQ(bench.log[1].at, bench.log[0].at);
@@ -116,7 +116,7 @@ TEST(Engine, AProfileMayTakeAStepForTheFirstToken) {
   EngineModelOptions timed = options("prefill_ms=10,step_ms=2");
   timed.timing.first_token_takes_step = true;
   Bench bench(timed);
-  bench.engine.submit(1, spec(prompt(1, 40), 2));  // chunks of 32 and 8
+  bench.engine.submit(1, spec(engine_prompt(1, 40), 2));  // chunks of 32 and 8
   bench.run();
   EXPECT_EQ(bench.log[0].at - TimePoint(), milliseconds(22));
   EXPECT_EQ(bench.log[1].at - TimePoint(), milliseconds(24));
@@ -125,7 +125,7 @@ TEST(Engine, AProfileMayTakeAStepForTheFirstToken) {
 TEST(Engine, AStepTakesItsTimeAndChunksPrompts) {
   EngineModelOptions timed = options("prefill_ms=10,step_ms=2");
   Bench bench(timed);
-  bench.engine.submit(1, spec(prompt(1, 70), 3));  // chunks of 32, 32 and 6
+  bench.engine.submit(1, spec(engine_prompt(1, 70), 3));  // chunks of 32, 32 and 6
   bench.run();
   ASSERT_EQ(bench.log.size(), 3U);
   EXPECT_EQ(bench.log[0].at - TimePoint(), milliseconds(30));
@@ -135,7 +135,7 @@ TEST(Engine, AStepTakesItsTimeAndChunksPrompts) {
 
   timed.chunked_prefill = false;
   Bench whole(timed);
-  whole.engine.submit(1, spec(prompt(1, 70), 3));
+  whole.engine.submit(1, spec(engine_prompt(1, 70), 3));
   whole.run();
   EXPECT_EQ(whole.log[0].at - TimePoint(), milliseconds(10));
 }
@@ -143,7 +143,7 @@ TEST(Engine, AStepTakesItsTimeAndChunksPrompts) {
 TEST(Engine, RunsNoMoreSequencesThanItMay) {
   Bench bench(options("step_ms=1"));
   for (SequenceId id = 1; id <= 6; ++id) {
-    bench.engine.submit(id, spec(prompt(static_cast<int>(id), 4), 5));
+    bench.engine.submit(id, spec(engine_prompt(static_cast<int>(id), 4), 5));
   }
   bench.step();
   EXPECT_EQ(bench.engine.load().running, 4);
@@ -154,11 +154,11 @@ TEST(Engine, RunsNoMoreSequencesThanItMay) {
 
 TEST(Engine, FindsASharedPrefixButComputesTheLastToken) {
   Bench bench;
-  (void)bench.answer(spec(prompt(1, 16), 1));
-  (void)bench.answer(spec(prompt(1, 16), 1));
+  (void)bench.answer(spec(engine_prompt(1, 16), 1));
+  (void)bench.answer(spec(engine_prompt(1, 16), 1));
   EXPECT_EQ(bench.log[0].cached_tokens, Tokens(0));
   EXPECT_EQ(bench.log[1].cached_tokens, Tokens(12)) << "one block short of the whole prompt";
-  SequenceSpec salted = spec(prompt(1, 16), 1);
+  SequenceSpec salted = spec(engine_prompt(1, 16), 1);
   salted.salt = "other";
   (void)bench.answer(salted);
   EXPECT_EQ(bench.log[2].cached_tokens, Tokens(0));
@@ -167,8 +167,8 @@ TEST(Engine, FindsASharedPrefixButComputesTheLastToken) {
 
 TEST(Engine, AnAbortedSequenceLeavesNothing) {
   Bench bench(options("prefill_ms=1"));
-  bench.engine.submit(1, spec(prompt(1, 20)));
-  bench.engine.submit(2, spec(prompt(2, 20)));
+  bench.engine.submit(1, spec(engine_prompt(1, 20)));
+  bench.engine.submit(2, spec(engine_prompt(2, 20)));
   bench.step();
   bench.engine.abort(1);
   bench.engine.abort(77);
@@ -181,7 +181,7 @@ TEST(Engine, AnAbortedSequenceLeavesNothing) {
 
 TEST(Engine, KeepsBlocksOfAPrefillUntilTheyAreFreed) {
   Bench bench;
-  SequenceSpec wanted = spec(prompt(1, 10), 1);
+  SequenceSpec wanted = spec(engine_prompt(1, 10), 1);
   wanted.keep_blocks = true;
   bench.engine.submit(1, wanted);
   bench.run();
@@ -194,7 +194,7 @@ TEST(Engine, KeepsBlocksOfAPrefillUntilTheyAreFreed) {
 
 TEST(Engine, BlocksThatMayYetBeWrittenToOutliveAnAbort) {
   Bench bench;
-  SequenceSpec wanted = spec(prompt(1, 10));
+  SequenceSpec wanted = spec(engine_prompt(1, 10));
   wanted.wait_for_kv = true;
   wanted.fetch_outlives_abort = true;
   bench.engine.submit(1, wanted);
@@ -213,7 +213,7 @@ TEST(Engine, BlocksThatMayYetBeWrittenToOutliveAnAbort) {
 }
 
 TEST(Engine, FetchedKvMakesTheAnswerThatComputedKvMakes) {
-  const auto ids = prompt(1, 18);
+  const auto ids = engine_prompt(1, 18);
   const auto computed = Bench().answer(spec(ids, 6));
   Bench bench;
   SequenceSpec wanted = spec(ids, 6);
@@ -231,25 +231,25 @@ TEST(Engine, FetchedKvMakesTheAnswerThatComputedKvMakes) {
   EXPECT_EQ(bench.engine.counts().external_hits, 18);
 
   bench.engine.submit(2, [&] {
-    SequenceSpec other = spec(prompt(2, 18), 6);
+    SequenceSpec other = spec(engine_prompt(2, 18), 6);
     other.wait_for_kv = true;
     return other;
   }());
   bench.run();
   bench.engine.kv_arrived(2, kv_content(ids, ""));  // KV of the other prompt
   bench.run();
-  EXPECT_NE(bench.answers[2], Bench().answer(spec(prompt(2, 18), 6))) << "wrong KV shows";
+  EXPECT_NE(bench.answers[2], Bench().answer(spec(engine_prompt(2, 18), 6))) << "wrong KV shows";
 }
 
 TEST(Engine, MissingKvIsComputedHere) {
   Bench bench;
-  SequenceSpec wanted = spec(prompt(1, 18), 6);
+  SequenceSpec wanted = spec(engine_prompt(1, 18), 6);
   wanted.wait_for_kv = true;
   bench.engine.submit(1, wanted);
   bench.run();
   bench.engine.kv_missing(1);
   bench.run();
-  EXPECT_EQ(bench.answers[1], Bench().answer(spec(prompt(1, 18), 6)));
+  EXPECT_EQ(bench.answers[1], Bench().answer(spec(engine_prompt(1, 18), 6)));
   EXPECT_EQ(bench.engine.counts().prompt_computed, 18);
 }
 
@@ -258,7 +258,7 @@ TEST(Engine, AdaptersLoadOnceAndWaitForAPlace) {
   two.max_loras = 1;
   Bench bench(two);
   for (SequenceId id = 1; id <= 3; ++id) {
-    SequenceSpec wanted = spec(prompt(static_cast<int>(id), 4), 3);
+    SequenceSpec wanted = spec(engine_prompt(static_cast<int>(id), 4), 3);
     wanted.lora = id == 2 ? "b" : "a";
     bench.engine.submit(id, wanted);
   }
@@ -275,7 +275,7 @@ TEST(Engine, EndsByTheVocabularysEndOnlyWhereItMay) {
   EngineModelOptions ending = options();
   ending.vocabulary.mean_tokens = 4;
   Bench bench(ending);
-  SequenceSpec wanted = spec(prompt(5, 8), 200);
+  SequenceSpec wanted = spec(engine_prompt(5, 8), 200);
   const auto short_one = bench.answer(wanted);
   EXPECT_LT(short_one.size(), 200U);
   EXPECT_EQ(short_one.back(), ending.vocabulary.end_of_text);
@@ -287,7 +287,7 @@ TEST(Engine, EndsByTheVocabularysEndOnlyWhereItMay) {
 
 TEST(Engine, APromptThatCannotFitFails) {
   Bench bench;
-  bench.engine.submit(1, spec(prompt(1, 4 * 64 + 1)));
+  bench.engine.submit(1, spec(engine_prompt(1, 4 * 64 + 1)));
   bench.run();
   EXPECT_EQ(bench.finished[1], Finish::kError);
   EXPECT_EQ(bench.engine.live(), 0U);
@@ -308,7 +308,7 @@ TEST(Engine, KeepsItsBooksInAnyOrder) {
     for (int round = 0; round < 400; ++round) {
       switch (rng() % 6) {
         case 0: {
-          SequenceSpec made = spec(prompt(static_cast<int>(rng() % 9), 1 + rng() % 60),
+          SequenceSpec made = spec(engine_prompt(static_cast<int>(rng() % 9), 1 + rng() % 60),
                                    1 + static_cast<int>(rng() % 20));
           made.wait_for_kv = rng() % 3 == 0;
           made.keep_blocks = rng() % 4 == 0;

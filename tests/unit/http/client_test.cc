@@ -20,20 +20,6 @@ namespace {
 using namespace std::chrono_literals;
 using testing::StartsWith;
 
-Task<void> echo(Exchange& exchange) {
-  const Request& request = exchange.request();
-  std::string body = request.method + " " + request.target + " " + request.body;
-  (void)co_await exchange.send(200, {{"content-type", "text/plain"}}, std::move(body));
-}
-
-Task<void> stream_three(Exchange& exchange) {
-  (void)co_await exchange.start(200, {{"content-type", "text/event-stream"}});
-  for (const std::string_view piece : {"one ", "two ", "three"}) {
-    (void)co_await exchange.write(piece);
-  }
-  (void)co_await exchange.finish();
-}
-
 // What came of one exchange.
 struct Fetched {
   unsigned status = 0;

@@ -24,12 +24,6 @@ using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
-Task<void> echo(Exchange& exchange) {
-  const Request& request = exchange.request();
-  std::string body = request.method + " " + request.target + " " + request.body;
-  (void)co_await exchange.send(200, {{"content-type", "text/plain"}}, std::move(body));
-}
-
 constexpr std::string_view kGet = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 TEST(ServerTest, AnswersAndKeepsTheConnection) {
@@ -174,14 +168,6 @@ TEST(ServerTest, ClosesIdleConnectionsSilently) {
   EXPECT_EQ(status_of(used.read_answer()), 200);
   EXPECT_EQ(used.read_to_end(), "");
   EXPECT_EQ(unused.read_to_end(), "");
-}
-
-Task<void> stream_three(Exchange& exchange) {
-  (void)co_await exchange.start(200, {{"content-type", "text/event-stream"}});
-  for (const std::string_view piece : {"one ", "two ", "three"}) {
-    (void)co_await exchange.write(piece);
-  }
-  (void)co_await exchange.finish();
 }
 
 TEST(ServerTest, StreamsInChunks) {

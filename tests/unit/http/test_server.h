@@ -163,4 +163,19 @@ inline int status_of(std::string_view answer) {
   return answer.starts_with("HTTP/1.1 ") ? std::stoi(std::string(answer.substr(9, 3))) : 0;
 }
 
+// Handlers: one answers with the request, one streams.
+inline Task<void> echo(Exchange& exchange) {
+  const Request& request = exchange.request();
+  std::string body = request.method + " " + request.target + " " + request.body;
+  (void)co_await exchange.send(200, {{"content-type", "text/plain"}}, std::move(body));
+}
+
+inline Task<void> stream_three(Exchange& exchange) {
+  (void)co_await exchange.start(200, {{"content-type", "text/event-stream"}});
+  for (const std::string_view piece : {"one ", "two ", "three"}) {
+    (void)co_await exchange.write(piece);
+  }
+  (void)co_await exchange.finish();
+}
+
 }  // namespace baton::adapters::http

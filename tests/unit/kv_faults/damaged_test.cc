@@ -29,9 +29,9 @@ namespace {
 using std::chrono::seconds;
 using testing::HasSubstr;
 
-constexpr int kLines = 4;            // at a time, since a part of it is waiting
-constexpr auto kLimit = seconds(2);  // of a receive()
-constexpr auto kBeyond = seconds(10);
+constexpr int kLines = 4;                   // at a time, since a part of it is waiting
+constexpr auto kDamagedLimit = seconds(2);  // of a receive()
+constexpr auto kDamagedBeyond = seconds(10);
 // Counted beside the outcomes: faults that happened.
 constexpr const char* kOnData = "faults of data connections";
 constexpr const char* kOnControl = "faults of control connections";
@@ -56,7 +56,7 @@ class DamagedLine {
       SCOPED_TRACE(fault.str());
       if (random_() % 2 == 0) relay_.cut_all();  // so that a connection is made under the fault
       relay_.strike(fault);
-      transfer(kLimit, true);
+      transfer(kDamagedLimit, true);
       if (relay_.calm()) ++outcomes_[fault.on_data ? kOnData : kOnControl];
       transfer(seconds(20), false);
     }
@@ -111,7 +111,7 @@ class DamagedLine {
     producer_.say(fmt::format("publish {} 0 {} {}", number, blocks, bytes));
     producer_.say(fmt::format("seal {}", number));
     const auto result = checker->wait_for_end();
-    EXPECT_LT(Clock::now() - begun, limit + kBeyond);
+    EXPECT_LT(Clock::now() - begun, limit + kDamagedBeyond);
     EXPECT_EQ(checker->wrong(), 0);
     if (!result) {
       EXPECT_NE(result.error().code, ErrorCode::kInternal) << result.error().message;

@@ -27,7 +27,7 @@ using std::chrono::seconds;
 constexpr int kWindow = 4;  // hand-offs under way
 constexpr std::uint64_t kTransfersPerKill = 500;
 // Of a process, once it has done 100 hand-offs. Sanitizers keep what was freed for a while.
-constexpr int kMostGrowth_kib = (is_sanitized() ? 1024 : 48) * 1024;
+constexpr int kSoakGrowth_kib = (is_sanitized() ? 1024 : 48) * 1024;
 constexpr int kMostNewDescriptors = 8;
 
 std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
@@ -131,7 +131,7 @@ class Soak : public testing::Test {
   void expect_no_growth(Life& life, const PodCounts& counts) {
     if (life.begun < 100) return;
     if (!life.early) life.early = counts;
-    EXPECT_LT(counts.rss_kib, life.early->rss_kib + kMostGrowth_kib) << what();
+    EXPECT_LT(counts.rss_kib, life.early->rss_kib + kSoakGrowth_kib) << what();
     EXPECT_LT(counts.fds, life.early->fds + kMostNewDescriptors) << what();
   }
   void check_producer() {

@@ -23,8 +23,9 @@ using std::chrono::seconds;
 using testing::AnyOf;
 using testing::HasSubstr;
 
-constexpr auto kLimit = seconds(6);    // of a receive(), and more than three heartbeats
-constexpr auto kBeyond = seconds(10);  // its end is late after that, on cores that are not ours
+constexpr auto kStoppedLimit = seconds(6);  // of a receive(), and more than three heartbeats
+constexpr auto kStoppedBeyond =
+    seconds(10);  // its end is late after that, on cores that are not ours
 
 Duration stop_time() {
   const char* text = std::getenv("BATON_STOP_SECONDS");
@@ -66,14 +67,14 @@ struct Stopping {
                           .receive =
                               [&] {
                                 begun = Clock::now();
-                                checker = here->receive(1, from, kLimit);
+                                checker = here->receive(1, from, kStoppedLimit);
                               },
                           .has_first_block = [&] { return checker->wait_for_block(); },
                           .has_ended = [&] { return checker->wait_for_end().has_value(); }}));
     child->signal(SIGSTOP);
     const TimePoint stopped = Clock::now();
     const auto result = checker->wait_for_end();
-    EXPECT_LT(Clock::now() - begun, kLimit + kBeyond);
+    EXPECT_LT(Clock::now() - begun, kStoppedLimit + kStoppedBeyond);
     if (at < At::kUnderWay) {
       EXPECT_FALSE(result.has_value());
     }

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint32_t kRow = 8;
 
-KvShape shape_of(int layers, int heads) {
+KvShape sliced_shape_of(int layers, int heads) {
   return {"m", "bf16", layers, heads, {{"k", kRow}, {"v", kRow}}};
 }
 
@@ -56,7 +56,7 @@ std::vector<std::byte> slot_of(const PagedLayout& layout, const DenseBlocks& how
 
 TEST(SlicePlan, HeadsOfAnNhdBlockAreOneSliceForEachLayerAndPart) {
   const DenseBlocks how{.blocks = 1, .region_per_layer = false};
-  const PagedLayout slot = dense_layout(shape_of(32, 8), {0, 32}, {0, 8}, 16, how);
+  const PagedLayout slot = dense_layout(sliced_shape_of(32, 8), {0, 32}, {0, 8}, 16, how);
   const auto plan = plan_slices(slot, {0, 32}, {2, 2}, TokenOrder::kNhd);
   ASSERT_TRUE(plan.has_value()) << plan.error().message;
   // All tokens, parts and layers lie at equal distances.
@@ -68,7 +68,7 @@ TEST(SlicePlan, HeadsOfAnNhdBlockAreOneSliceForEachLayerAndPart) {
 
 TEST(SlicePlan, AWholeSlotIsOneChunk) {
   const DenseBlocks how{.blocks = 1, .tokens = TokenOrder::kHnd, .region_per_layer = false};
-  const PagedLayout slot = dense_layout(shape_of(4, 2), {0, 4}, {0, 2}, 16, how);
+  const PagedLayout slot = dense_layout(sliced_shape_of(4, 2), {0, 4}, {0, 2}, 16, how);
   const auto plan = plan_slices(slot, {0, 4}, {0, 2}, TokenOrder::kHnd);
   ASSERT_TRUE(plan.has_value());
   ASSERT_EQ(plan->slices.size(), 1U);
@@ -77,13 +77,13 @@ TEST(SlicePlan, AWholeSlotIsOneChunk) {
 
 TEST(SlicePlan, SaysWhatCannotBe) {
   const DenseBlocks how{.blocks = 1, .region_per_layer = false};
-  const PagedLayout slot = dense_layout(shape_of(32, 8), {0, 16}, {0, 8}, 16, how);
+  const PagedLayout slot = dense_layout(sliced_shape_of(32, 8), {0, 16}, {0, 8}, 16, how);
   EXPECT_THAT(plan_slices(slot, {16, 16}, {0, 8}, TokenOrder::kNhd).error().message,
               testing::HasSubstr("nothing in common"));
   const auto turned = plan_slices(slot, {0, 16}, {0, 8}, TokenOrder::kHnd);
   ASSERT_TRUE(turned.has_value());
   EXPECT_LE(turned->slices.size(), kMaxSlices);
-  const PagedLayout large = dense_layout(shape_of(128, 64), {0, 128}, {0, 64}, 16, how);
+  const PagedLayout large = dense_layout(sliced_shape_of(128, 64), {0, 128}, {0, 64}, 16, how);
   EXPECT_EQ(plan_slices(large, {0, 128}, {0, 64}, TokenOrder::kHnd).error().code,
             ErrorCode::kUnsupported);
 }
@@ -104,8 +104,8 @@ TEST(SlicePlan, LandsEveryRowOfTheShareAndNoOther) {
                           .tokens = rng() % 2 == 0 ? TokenOrder::kNhd : TokenOrder::kHnd,
                           .parts = rng() % 2 == 0 ? PartOrder::kApart : PartOrder::kPerBlock,
                           .region_per_layer = false};
-    const PagedLayout slot = dense_layout(shape_of(layers, heads), range(layers), range(heads),
-                                          1 + static_cast<int>(rng() % 20), how);
+    const PagedLayout slot = dense_layout(sliced_shape_of(layers, heads), range(layers),
+                                          range(heads), 1 + static_cast<int>(rng() % 20), how);
     const auto order = rng() % 2 == 0 ? TokenOrder::kNhd : TokenOrder::kHnd;
     const auto plan = plan_slices(slot, range(layers), range(heads), order);
     if (!plan) {

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Kind = Script::Kind;
 
-json params_of(const http::Request& request) {
+json context_params_of(const http::Request& request) {
   return json::parse(request.body).value("disaggregated_params", json());
 }
 
@@ -24,7 +24,7 @@ json params_of(const http::Request& request) {
 Script context_answer(const std::string& reason = "length", int wrong_by = 0) {
   Script script{.kind = Kind::kStatus, .status = 200};
   script.answer = [reason, wrong_by](const http::Request& request) {
-    const auto number = params_of(request).at("disagg_request_id").get<std::int64_t>();
+    const auto number = context_params_of(request).at("disagg_request_id").get<std::int64_t>();
     const json choice = {{"index", 0},
                          {"message", {{"role", "assistant"}, {"content", "x"}}},
                          {"finish_reason", reason},
@@ -67,10 +67,10 @@ TEST_F(TrtllmLifeTest, TheParametersGoToTheGenerationServerAndItsStreamToTheClie
   ASSERT_TRUE(router.finish(*call));
   EXPECT_EQ(call->status, 200U);
   ASSERT_EQ(decode->requests.size(), 1U);
-  const json params = params_of(decode->requests[0]);
+  const json params = context_params_of(decode->requests[0]);
   EXPECT_EQ(params.at("request_type"), "generation_only");
   EXPECT_EQ(params.at("disagg_request_id"),
-            params_of(prefill->requests[0]).at("disagg_request_id"));
+            context_params_of(prefill->requests[0]).at("disagg_request_id"));
   EXPECT_EQ(json::parse(decode->requests[0].body).at("prompt_token_ids"), (json{1, 2, 3}));
 }
 
@@ -102,7 +102,7 @@ TEST_F(TrtllmLifeTest, ParametersOfAnotherRequestAreTriedAgainAndNeverShown) {
   ASSERT_TRUE(router.finish(*call));
   EXPECT_EQ(call->body, expected_body("hello").replace(expected_body("hello").find(":8"), 2, ":0"));
   ASSERT_EQ(prefill->requests.size(), 2U);
-  EXPECT_NE(params_of(prefill->requests[0]), params_of(prefill->requests[1]));
+  EXPECT_NE(context_params_of(prefill->requests[0]), context_params_of(prefill->requests[1]));
   EXPECT_EQ(decode->requests.size(), 1U);
   EXPECT_EQ(router.metric(R"(baton_leg_failures_total{pool="chat",stage="handoff"})"), 1);
 }

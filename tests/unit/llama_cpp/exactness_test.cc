@@ -10,14 +10,14 @@ namespace baton::adapters {
 namespace {
 
 // All logits of the first token (as log-softmax of the whole vocabulary) and the ids that follow.
-struct Answer {
+struct WholeAnswer {
   std::vector<float> first;
   std::vector<TokenId> ids;
-  bool operator==(const Answer&) const = default;
+  bool operator==(const WholeAnswer&) const = default;
 };
 
-Answer answer_of(const RecordingSink& sink) {
-  Answer answer{{}, sink.ids()};
+WholeAnswer whole_answer_of(const RecordingSink& sink) {
+  WholeAnswer answer{{}, sink.ids()};
   if (sink.tokens().empty()) return answer;
   std::vector<TokenLogprob> all = sink.tokens()[0].top;
   std::ranges::sort(all, {}, &TokenLogprob::id);
@@ -43,10 +43,10 @@ TEST(Exactness, AReusedPrefixGivesTheSameBits) {
   for (const int length : kLengths) {
     const std::vector<TokenId> prompt = random_prompt(length, 11);
     const std::string salt = std::to_string(length);
-    const Answer computed = answer_of(*run(*engine, with_all_logprobs(prompt, salt)));
+    const WholeAnswer computed = whole_answer_of(*run(*engine, with_all_logprobs(prompt, salt)));
     const auto again = run(*engine, with_all_logprobs(prompt, salt));
     EXPECT_EQ(again->usage().cached_tokens, (length - 1) / 64 * 64) << length;
-    EXPECT_EQ(computed, answer_of(*again)) << "prompt of " << length;
+    EXPECT_EQ(computed, whole_answer_of(*again)) << "prompt of " << length;
   }
 }
 
@@ -60,18 +60,20 @@ TEST(Exactness, APrefixOfAnotherPromptGivesTheSameBits) {
       other.insert(other.end(), rest.begin(), rest.end());
       const std::vector<TokenId> prompt = random_prompt(length, 11);
 
-      const Answer computed = answer_of(*run(*engine, with_all_logprobs(prompt, "cold" + salt)));
+      const WholeAnswer computed =
+          whole_answer_of(*run(*engine, with_all_logprobs(prompt, "cold" + salt)));
       (void)run(*engine, with_all_logprobs(other, salt));
       const auto reused = run(*engine, with_all_logprobs(prompt, salt));
       EXPECT_GE(reused->usage().cached_tokens, shared / 64 * 64 - 64) << shared << " " << length;
-      EXPECT_EQ(computed, answer_of(*reused)) << shared << " tokens shared of " << length;
+      EXPECT_EQ(computed, whole_answer_of(*reused)) << shared << " tokens shared of " << length;
     }
   }
 }
 
 TEST(Exactness, WhatRanBeforeDoesNotMatter) {
   const auto engine = start_engine();
-  const Answer alone = answer_of(*run(*engine, with_all_logprobs(random_prompt(500, 1), "a")));
+  const WholeAnswer alone =
+      whole_answer_of(*run(*engine, with_all_logprobs(random_prompt(500, 1), "a")));
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (unsigned i = 0; i < 8; ++i) {
     sinks.push_back(std::make_shared<RecordingSink>());
@@ -80,7 +82,7 @@ TEST(Exactness, WhatRanBeforeDoesNotMatter) {
     if (i % 3 == 0) engine->cancel(id);
   }
   for (const auto& sink : sinks) ASSERT_TRUE(sink->wait());
-  EXPECT_EQ(alone, answer_of(*run(*engine, with_all_logprobs(random_prompt(500, 1), "b"))));
+  EXPECT_EQ(alone, whole_answer_of(*run(*engine, with_all_logprobs(random_prompt(500, 1), "b"))));
 }
 
 // Quantised weights go through other matrix kernels, some repacked into rows of four or eight.
@@ -100,12 +102,12 @@ TEST(Exactness, HoldsForQuantisedWeights) {
         0U);
     const auto engine = start_engine(options);
     for (const int length : {65, 130, 258, 321, 390, 513, 600}) {
-      const Answer computed =
-          answer_of(*run(*engine, with_all_logprobs(random_prompt(length, 3), "x")));
+      const WholeAnswer computed =
+          whole_answer_of(*run(*engine, with_all_logprobs(random_prompt(length, 3), "x")));
       (void)run(*engine, greedy(random_prompt(length - 50, 3), 1));
       const auto reused = run(*engine, with_all_logprobs(random_prompt(length, 3)));
       EXPECT_EQ(reused->usage().cached_tokens, (length - 51) / 64 * 64);
-      EXPECT_EQ(computed, answer_of(*reused)) << "type " << type << ", prompt of " << length;
+      EXPECT_EQ(computed, whole_answer_of(*reused)) << "type " << type << ", prompt of " << length;
     }
   }
 }
@@ -116,8 +118,8 @@ TEST(Exactness, TheChunkSizeDoesNotMatter) {
   options.prefill_chunk = Tokens(64);
   const auto narrow = start_engine(options);
   for (const int length : {65, 300, 513, 700}) {
-    EXPECT_EQ(answer_of(*run(*wide, with_all_logprobs(random_prompt(length, 5)))),
-              answer_of(*run(*narrow, with_all_logprobs(random_prompt(length, 5)))))
+    EXPECT_EQ(whole_answer_of(*run(*wide, with_all_logprobs(random_prompt(length, 5)))),
+              whole_answer_of(*run(*narrow, with_all_logprobs(random_prompt(length, 5)))))
         << length;
   }
 }

@@ -12,6 +12,9 @@
 
 namespace baton::adapters::mock::testing {
 
+inline const std::string kPrompt =
+    "Tell me of the sea and of the ships that have left for the north.";
+
 // One request of a client and what it has of the answer so far.
 struct Call {
   unsigned status = 0;  // 0: no head yet, or no HTTP

@@ -9,7 +9,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const std::string kPrompt = "Tell me of the sea and of the ships that have left for the north.";
 constexpr auto kShort = std::chrono::milliseconds(200);
 constexpr auto kLong = std::chrono::seconds(60);
 

@@ -7,8 +7,6 @@
 namespace baton::adapters::mock::testing {
 namespace {
 
-const std::string kPrompt = "Tell me of the sea and of the ships that have left for the north.";
-
 MockOptions push(Role role) {
   MockOptions options;
   options.engine = "vllm-nixl-push";

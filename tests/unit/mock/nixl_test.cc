@@ -11,8 +11,6 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
-const std::string kPrompt = "Tell me of the sea and of the ships that have left for the north.";
-
 std::string text_of_answer(const Call& call) { return call.json()["choices"][0]["text"]; }
 
 // A street with one pair, and the answer of a prefill leg.

@@ -11,7 +11,6 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 
-const std::string kPrompt = "Tell me of the sea and of the ships that have left for the north.";
 constexpr std::int64_t kRoom = 9007199254740993;  // 2^53 + 1: no double holds it
 
 MockOptions sglang(Role role) {

@@ -14,7 +14,7 @@ namespace baton {
 namespace {
 
 constexpr std::uint32_t kPod = 3;
-constexpr std::size_t kBlock = 4;
+constexpr std::size_t kBlockTokens = 4;
 const TimePoint kNow = TimePoint{} + std::chrono::hours(1);
 
 using Ids = std::vector<TokenId>;
@@ -31,7 +31,7 @@ KvBlocksStored stored(std::vector<std::uint64_t> blocks, std::optional<std::uint
   event.blocks = std::move(blocks);
   event.parent = parent;
   event.tokens = std::move(tokens);
-  event.block_tokens = kBlock;
+  event.block_tokens = kBlockTokens;
   return event;
 }
 
@@ -49,7 +49,7 @@ class KvEventIndexTest : public testing::Test {
  protected:
   // Blocks of the prompt that the pod is known to hold.
   std::uint32_t held(const Ids& prompt, std::string_view salt = {}, std::string_view lora = {}) {
-    const auto blocks = PromptBlocks::from_tokens(prompt, Tokens(kBlock), salt, lora);
+    const auto blocks = PromptBlocks::from_tokens(prompt, Tokens(kBlockTokens), salt, lora);
     return prefixes_.match(blocks.token_chain, std::vector<std::uint32_t>{kPod}, kNow).front();
   }
   KvBlockTally apply(const KvEvent& event, std::size_t rank = 0) {
@@ -57,7 +57,7 @@ class KvEventIndexTest : public testing::Test {
   }
 
   PrefixIndex prefixes_{Bytes(4 << 20)};
-  KvEventIndex index_{prefixes_, kPod, Tokens(kBlock), 2};
+  KvEventIndex index_{prefixes_, kPod, Tokens(kBlockTokens), 2};
 };
 
 TEST_F(KvEventIndexTest, WhatIsStoredIsFoundByTheRoutersOwnChain) {
@@ -156,7 +156,7 @@ TEST_F(KvEventIndexTest, ARemovalFromTheCpuLeavesTheGpusBlock) {
 }
 
 TEST_F(KvEventIndexTest, TakesNoMoreThanItsBound) {
-  KvEventIndex small(prefixes_, kPod, Tokens(kBlock), 1, 2);
+  KvEventIndex small(prefixes_, kPod, Tokens(kBlockTokens), 1, 2);
   const auto tally = small.apply(0, stored({11, 12, 13}, {}, ids(0, 12)), kNow);
   EXPECT_EQ(count(tally, KvBlockFate::kStored), 2U);
   EXPECT_EQ(count(tally, KvBlockFate::kNoRoom), 1U);
@@ -204,7 +204,8 @@ class NaivePod {
 
   [[nodiscard]] std::uint32_t held(const Ids& prompt) const {
     std::uint32_t depth = 0;
-    for (std::size_t end = kBlock; end <= prompt.size() && holds(prompt, end); end += kBlock) {
+    for (std::size_t end = kBlockTokens; end <= prompt.size() && holds(prompt, end);
+         end += kBlockTokens) {
       ++depth;
     }
     return depth;
@@ -229,7 +230,7 @@ TEST_P(KvEventIndexProperty, AgreesWithTheNaiveWay) {
   std::mt19937_64 rng(GetParam());
   const auto below = [&](std::size_t n) { return static_cast<std::size_t>(rng() % n); };
   PrefixIndex prefixes(Bytes(16 << 20));
-  KvEventIndex index(prefixes, kPod, Tokens(kBlock), kRanks);
+  KvEventIndex index(prefixes, kPod, Tokens(kBlockTokens), kRanks);
   NaivePod naive(kRanks);
   std::vector<std::map<Ids, std::uint64_t>> hashes(kRanks);
   const auto hash_of = [&](std::size_t rank, const Ids& path) {
@@ -238,18 +239,18 @@ TEST_P(KvEventIndexProperty, AgreesWithTheNaiveWay) {
   const auto draw_prompt = [&] {
     Ids prompt;
     for (std::size_t block = 1 + below(5); block > 0; --block) {
-      const Ids drawn = ids(static_cast<TokenId>(below(2)), kBlock);
+      const Ids drawn = ids(static_cast<TokenId>(below(2)), kBlockTokens);
       prompt.insert(prompt.end(), drawn.begin(), drawn.end());
     }
     return prompt;
   };
   const auto prefix = [](const Ids& prompt, std::size_t blocks) {
-    return Ids(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(blocks * kBlock));
+    return Ids(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(blocks * kBlockTokens));
   };
   for (int step = 0; step < 2000; ++step) {
     const std::size_t rank = below(kRanks);
     const Ids prompt = draw_prompt();
-    const std::size_t blocks = prompt.size() / kBlock;
+    const std::size_t blocks = prompt.size() / kBlockTokens;
     const auto group = static_cast<std::uint32_t>(below(2));
     const std::size_t action = below(100);
     if (action == 0) {
@@ -261,7 +262,8 @@ TEST_P(KvEventIndexProperty, AgreesWithTheNaiveWay) {
       std::size_t from = below(blocks);
       while (from > 0 && !hashes[rank].contains(prefix(prompt, from))) --from;
       KvBlocksStored event = stored(
-          {}, {}, Ids(prompt.begin() + static_cast<std::ptrdiff_t>(from * kBlock), prompt.end()));
+          {}, {},
+          Ids(prompt.begin() + static_cast<std::ptrdiff_t>(from * kBlockTokens), prompt.end()));
       event.group = group;
       if (from > 0) event.parent = hash_of(rank, prefix(prompt, from));
       for (std::size_t i = from + 1; i <= blocks; ++i) {
@@ -277,7 +279,7 @@ TEST_P(KvEventIndexProperty, AgreesWithTheNaiveWay) {
       naive.remove(rank, prompt, group);
     }
     const Ids asked = draw_prompt();
-    const auto chain = PromptBlocks::from_tokens(asked, Tokens(kBlock), {}, {}).token_chain;
+    const auto chain = PromptBlocks::from_tokens(asked, Tokens(kBlockTokens), {}, {}).token_chain;
     ASSERT_EQ(prefixes.match(chain, std::vector<std::uint32_t>{kPod}, kNow).front(),
               naive.held(asked))
         << "step " << step;

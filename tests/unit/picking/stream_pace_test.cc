@@ -5,13 +5,13 @@
 namespace baton {
 namespace {
 
-constexpr TimePoint kStart = TimePoint{} + std::chrono::hours(1);
+constexpr TimePoint kPaceStart = TimePoint{} + std::chrono::hours(1);
 
 class StreamPaceTest : public testing::Test {
  protected:
   LatencyModel model_;
-  StreamMark first_{kStart, 4, 4000, {}};
-  StreamMark last_{kStart + std::chrono::seconds(1), 8, 10'000, {}};
+  StreamMark first_{kPaceStart, 4, 4000, {}};
+  StreamMark last_{kPaceStart + std::chrono::seconds(1), 8, 10'000, {}};
 };
 
 TEST_F(StreamPaceTest, IsTheTimeBetweenTokensWithWhatThePodHeld) {
@@ -46,8 +46,8 @@ TEST_F(StreamPaceTest, MarksWhatThePodHasNow) {
   LoadTicket prompt = LoadTicket::for_decode_only(load, Tokens(100), Tokens(300), Tokens(50));
   prompt.prefill_done();
   const LoadTicket stream = LoadTicket::for_decode(load, Tokens(500));
-  const StreamMark mark = StreamMark::of(load, kStart);
-  EXPECT_EQ(mark.at, kStart);
+  const StreamMark mark = StreamMark::of(load, kPaceStart);
+  EXPECT_EQ(mark.at, kPaceStart);
   EXPECT_EQ(mark.batch, 2);
   EXPECT_EQ(mark.kv_tokens, 800);
   EXPECT_EQ(mark.computed.prompts, 0);

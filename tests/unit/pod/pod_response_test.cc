@@ -5,12 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "tests/unit/pod/made_model_files.h"
+#include "tests/unit/pod/pod_harness.h"
 
 namespace baton::adapters {
 namespace {
-
-using Json = nlohmann::json;
 
 const AnswerHead kChatHead{Api::kChat, "chatcmpl-1", "m\"x", 42};
 const AnswerHead kTextHead{Api::kCompletions, "cmpl-1", "m", 42};

@@ -148,26 +148,29 @@ TEST(RobustFitTest, DropsWhatIsMadeUpOfOthers) {
   EXPECT_EQ(fit.coefficients[2], 0.0);
 }
 
-std::string problem_of(const nlohmann::ordered_json& json) {
+std::string profile_problem_of(const nlohmann::ordered_json& json) {
   const auto fit = fit_profile({{"x.json", json}}, llama(), "n");
   return fit ? "" : fit.error().message;
 }
 
 TEST(ProfileFitTest, SaysWhatIsWrongWithAFile) {
-  EXPECT_THAT(problem_of(nlohmann::ordered_json::array()), HasSubstr("x.json: is no result"));
-  EXPECT_THAT(problem_of({{"blocks", 4}}), HasSubstr("x.json: is no result of baton bench"));
-  EXPECT_THAT(problem_of({{"mean_ttft_ms", 4}}), HasSubstr("x.json: has no input_lens"));
-  EXPECT_THAT(problem_of({{"mean_ttft_ms", 4}}), HasSubstr("--save-detailed"));
+  EXPECT_THAT(profile_problem_of(nlohmann::ordered_json::array()),
+              HasSubstr("x.json: is no result"));
+  EXPECT_THAT(profile_problem_of({{"blocks", 4}}),
+              HasSubstr("x.json: is no result of baton bench"));
+  EXPECT_THAT(profile_problem_of({{"mean_ttft_ms", 4}}), HasSubstr("x.json: has no input_lens"));
+  EXPECT_THAT(profile_problem_of({{"mean_ttft_ms", 4}}), HasSubstr("--save-detailed"));
   nlohmann::ordered_json run = {{"mean_ttft_ms", 4}, {"input_lens", {1, 2}}, {"output_lens", {2}},
                                 {"ttfts", {0.1}},    {"itls", {{0.1}}},      {"start_times", {0}}};
-  EXPECT_THAT(problem_of(run), HasSubstr("x.json: output_lens has 1 entries, input_lens has 2"));
+  EXPECT_THAT(profile_problem_of(run),
+              HasSubstr("x.json: output_lens has 1 entries, input_lens has 2"));
   run["input_lens"] = {1};
-  EXPECT_THAT(problem_of(run), HasSubstr("1 prompts of these results were computed"));
+  EXPECT_THAT(profile_problem_of(run), HasSubstr("1 prompts of these results were computed"));
   run["itls"] = {{"soon"}};
-  EXPECT_THAT(problem_of(run), HasSubstr("x.json: itls[0]: must be a list of times"));
+  EXPECT_THAT(profile_problem_of(run), HasSubstr("x.json: itls[0]: must be a list of times"));
   run["itls"] = nlohmann::ordered_json::array({nlohmann::ordered_json::array({0.1})});
   run["ttfts"] = {-1};
-  EXPECT_THAT(problem_of(run), HasSubstr("x.json: ttfts[0]: must be a number from 0"));
+  EXPECT_THAT(profile_problem_of(run), HasSubstr("x.json: ttfts[0]: must be a number from 0"));
 }
 
 TEST(ProfileFitTest, SaysWhatToMeasureWherePromptsAreNeverAlone) {

@@ -15,7 +15,7 @@ using testing::HasSubstr;
 
 EngineProfile usual() { return *find_engine_profile("dynamo-mocker"); }
 
-std::string problem_of(const std::string& pods) {
+std::string pods_problem_of(const std::string& pods) {
   const auto parsed = parse_pods(pods, usual());
   return parsed ? "" : parsed.error().message;
 }
@@ -27,13 +27,13 @@ TEST(StudyTest, ReadsPods) {
   EXPECT_EQ((*pods)[1].name, "prefill-1");
   EXPECT_EQ((*pods)[2].role, Role::kDecode);
   EXPECT_EQ((*pods)[2].profile.engine.timing.factor, 2.0);
-  EXPECT_THAT(problem_of("prefill"), HasSubstr("ROLE=COUNT"));
-  EXPECT_THAT(problem_of("prefil=1"), HasSubstr("'prefil=1'"));
-  EXPECT_THAT(problem_of("prefill=x,decode=1"), HasSubstr("'prefill=x'"));
-  EXPECT_THAT(problem_of("prefill=4"), HasSubstr("no pod of them decodes"));
-  EXPECT_THAT(problem_of("both=10001"), HasSubstr("more than 10000 pods"));
-  EXPECT_THAT(problem_of("both=1:none"), HasSubstr("llama3-8b-h100"));
-  EXPECT_THAT(problem_of("prefill=1,decode=1:llama3-8b-h100"), HasSubstr("share one size"));
+  EXPECT_THAT(pods_problem_of("prefill"), HasSubstr("ROLE=COUNT"));
+  EXPECT_THAT(pods_problem_of("prefil=1"), HasSubstr("'prefil=1'"));
+  EXPECT_THAT(pods_problem_of("prefill=x,decode=1"), HasSubstr("'prefill=x'"));
+  EXPECT_THAT(pods_problem_of("prefill=4"), HasSubstr("no pod of them decodes"));
+  EXPECT_THAT(pods_problem_of("both=10001"), HasSubstr("more than 10000 pods"));
+  EXPECT_THAT(pods_problem_of("both=1:none"), HasSubstr("llama3-8b-h100"));
+  EXPECT_THAT(pods_problem_of("prefill=1,decode=1:llama3-8b-h100"), HasSubstr("share one size"));
 }
 
 TEST(StudyTest, ReadsPolicies) {
@@ -104,7 +104,7 @@ TEST_F(ProfileFile, SaysWhatIsWrongWithIt) {
   EXPECT_THAT(find_engine_profile("dynamo-mocker*x").error().message, HasSubstr("above 0"));
 }
 
-StudyOptions small_study() {
+StudyOptions two_pod_study() {
   StudyOptions study;
   study.workload.kind = bench::WorkloadKind::kSharedPrefix;
   study.workload.groups = 4;
@@ -119,7 +119,7 @@ StudyOptions small_study() {
 }
 
 TEST(StudyTest, ARunIsAResultFileWithItsSystem) {
-  StudyOptions study = small_study();
+  StudyOptions study = two_pod_study();
   study.goodput = *bench::parse_slo("ttft:2000,tpot:50");
   const auto result = run_study(study, {});
   ASSERT_TRUE(result) << result.error().message;
@@ -134,7 +134,7 @@ TEST(StudyTest, ARunIsAResultFileWithItsSystem) {
 }
 
 TEST(StudyTest, ManyPodsDoNotFillTheTable) {
-  StudyOptions study = small_study();
+  StudyOptions study = two_pod_study();
   study.system.pods = *parse_pods("both=40", *find_engine_profile("llama3-8b-h100"));
   study.policies = {*parse_policy("round_robin")};
   study.system.split = Split::kNever;
@@ -145,7 +145,7 @@ TEST(StudyTest, ManyPodsDoNotFillTheTable) {
 }
 
 TEST(StudyTest, SeveralPoliciesAreCompared) {
-  StudyOptions study = small_study();
+  StudyOptions study = two_pod_study();
   study.policies = {*parse_policy("predicted"), *parse_policy("random")};
   study.load.repeats = 2;
   const auto result = run_study(study, {});
@@ -156,7 +156,7 @@ TEST(StudyTest, SeveralPoliciesAreCompared) {
 }
 
 TEST(StudyTest, JitterShiftsArrivalsBySeed) {
-  StudyOptions study = small_study();
+  StudyOptions study = two_pod_study();
   const auto sent = [](const StudyOptions& options) {
     std::vector<Duration> times;
     for (const auto& record : run_study(options, {})->records) times.push_back(record.scheduled);
@@ -173,7 +173,7 @@ TEST(StudyTest, JitterShiftsArrivalsBySeed) {
 }
 
 TEST(StudyTest, FindsTheFewestPods) {
-  StudyOptions study = small_study();
+  StudyOptions study = two_pod_study();
   study.profile = *find_engine_profile("llama3-8b-h100");
   study.ratio = RatioOptions{.most_pods = 8, .good_share = 0.95};
   EXPECT_THAT(run_study(study, {}).error().message, HasSubstr("--goodput"));
@@ -239,7 +239,7 @@ TEST(StudyTest, ATurnThatFailsIsLeftOutOfTheNext) {
 }
 
 TEST(StudyTest, TakesNoClosedLoop) {
-  StudyOptions study = small_study();
+  StudyOptions study = two_pod_study();
   study.load.concurrency = 4;
   const auto result = run_study(study, {});
   ASSERT_FALSE(result);

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <functional>
 
+#include "adapters/engines/mock/ledger.h"
+
 namespace baton::adapters::mock::vllm {
 namespace {
 
@@ -28,10 +30,6 @@ constexpr double kBytes[] = {2048.0,      8192.0,      32768.0,      131072.0,
                              134217728.0, 536870912.0, 2147483648.0, 8589934592.0};
 constexpr double kDescriptors[] = {10,  20,   30,   50,   75,    100,   200,
                                    400, 1000, 2000, 4000, 10000, 20000, 50000};
-
-double unix_now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 std::string joined(const std::vector<std::string>& names) {
   std::string all;

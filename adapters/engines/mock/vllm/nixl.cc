@@ -7,13 +7,13 @@
 
 #include "adapters/engines/mock/openai_fields.h"
 #include "adapters/engines/mock/side_channel.h"
+#include "adapters/engines/mock/vllm/vllm_dress.h"
 #include "core/log.h"
 #include "core/prompt_blocks.h"
 
 namespace baton::adapters::mock::vllm {
 namespace {
 
-constexpr std::string_view kVersion = "0.32.0";
 constexpr int kConnectorVersion = 7;  // nixl/metadata.py, NIXL_CONNECTOR_VERSION
 constexpr std::size_t kRemembered = 10000;
 constexpr const char* kNeeded[] = {"remote_engine_id", "remote_request_id", "remote_host",
