@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/picking/lora_residency.h"
 #include "core/pod.h"
 #include "core/units.h"
 
@@ -112,6 +113,7 @@ struct Plan {
   Tokens prompt{0};  // estimated, or exact where ids are known
   Tokens prefill_cached{0};
   Tokens decode_cached{0};
+  LoraResidency adapter = LoraResidency::kResident;  // on the pod that computes the prompt
   double predicted_ttft_seconds = 0.0;
   double predicted_tpot_seconds = 0.0;
   SloVerdict verdict;

@@ -39,7 +39,7 @@ DecodeCost cost_of(const PodSeen& pod, const PickRequest& request, const Latency
                                pace * output),
           .step = step,
           .tokens = request.stream_weight * (kPaceWeight * step + stops) * (output - 1),
-          .lora = lora_seconds(entry.state, request.lora, model)};
+          .lora = lora_seconds(entry.state, load, request.lora, request.lora_key, model)};
 }
 
 template <class Sum>

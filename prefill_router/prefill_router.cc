@@ -14,7 +14,8 @@ Sum cost_of(const PodSeen& pod, const PickRequest& request, const LatencyModel& 
   const double factor = model.factors(entry.index).prefill;
   cost.add(CostTerm::kQueue, queue_seconds(*pod.load, model, factor, now));
   add_prefill(cost, times, pod.cached, factor, *pod.load, request.stream_weight);
-  cost.add(CostTerm::kLora, lora_seconds(entry.state, request.lora, model));
+  cost.add(CostTerm::kLora,
+           lora_seconds(entry.state, *pod.load, request.lora, request.lora_key, model));
   return cost;
 }
 

@@ -6,6 +6,7 @@
 #include "core/picking/latency_model.h"
 #include "core/picking/lora_residency.h"
 #include "core/picking/pod_load.h"
+#include "core/picking/sent_adapters.h"
 #include "core/plan.h"
 #include "core/pod.h"
 #include "core/units.h"
@@ -91,9 +92,11 @@ void add_prefill(Sum& cost, PromptTimes& times, Tokens cached, double factor, co
 }
 
 // Seconds to get the adapter ready; empty: the base model.
-[[nodiscard]] inline double lora_seconds(const PodState& state, std::string_view adapter,
+[[nodiscard]] inline double lora_seconds(const PodState& state, const PodLoad& load,
+                                         std::string_view adapter, SentAdapters::Key key,
                                          const LatencyModel& model) {
-  return adapter.empty() ? 0.0 : model.lora_seconds(lora_residency(state, adapter));
+  if (adapter.empty()) return 0.0;
+  return model.lora_seconds(lora_residency(state, load.adapters, adapter, key));
 }
 
 }  // namespace baton

@@ -33,6 +33,9 @@ constexpr double kChangeSpreads = 1.7;
 // Means of this many decode steps weigh half of what those of very many do.
 constexpr double kHalfWeightSteps = 16;
 
+// An adapter that is loaded in passing takes a time below what prefills vary by.
+constexpr double kLeastAdapterSeconds = 1e-3;
+
 constexpr double kLeastSeconds = 1e-7;
 constexpr double kMostSeconds = 1e5;
 
@@ -78,11 +81,14 @@ LatencyModel::LatencyModel(const LatencyPrior& prior)
       transfer_({log_of(prior.transfer_seconds),
                  log_of(1.0 / std::max(prior.transfer_bytes_per_second, 1.0))},
                 {kPriorSpread, kPriorSpread}, {kPriorCommon, kPriorCommon}),
-      lora_({log_of(prior.lora_load_seconds)}, {kPriorSpread}, {kPriorCommon}) {
+      lora_load_({log_of(prior.lora_load_seconds)}, {kPriorSpread}, {kPriorCommon}),
+      lora_evict_({log_of(prior.lora_load_seconds + prior.lora_evict_seconds)}, {kPriorSpread},
+                  {kPriorCommon}) {
   publish_prefill();
   publish_step();
   publish(transfer_.coefficients, transfer_.fit);
-  publish(lora_.coefficients, lora_.fit);
+  publish(lora_load_.coefficients, lora_load_.fit);
+  publish(lora_evict_.coefficients, lora_evict_.fit);
 }
 
 LatencyModel::~LatencyModel() {
@@ -202,13 +208,16 @@ bool LatencyModel::observe(const TransferSeen& seen) {
   return true;
 }
 
-bool LatencyModel::observe_lora_load(double seconds) {
-  if (!is_sane(seconds, {}, 0.0)) return false;
+bool LatencyModel::observe(const AdapterSeen& seen) {
+  if (seen.residency == LoraResidency::kResident || !is_sane(seen.seconds, {}, 0.0)) return false;
+  const double prefill = prefill_seconds(seen.pod, seen.cached, seen.uncached);
+  const double waited = std::max(seen.seconds - prefill, kLeastAdapterSeconds);
   const std::scoped_lock lock(learning_);
-  const auto [load] = read(lora_.coefficients);
-  learn(lora_, no_pod_, {1.0}, load, seconds, 1.0);
+  auto& kind = seen.residency == LoraResidency::kLoadable ? lora_load_ : lora_evict_;
+  const auto [predicted] = read(kind.coefficients);
+  learn(kind, no_pod_, {1.0}, predicted, waited, 1.0);
   no_pod_.reset();
-  publish(lora_.coefficients, lora_.fit);
+  publish(kind.coefficients, kind.fit);
   return true;
 }
 
@@ -225,7 +234,9 @@ LatencyPrior LatencyModel::learned() const {
   const auto transfer = read(transfer_.coefficients);
   learned.transfer_seconds = transfer[0];
   learned.transfer_bytes_per_second = 1.0 / transfer[1];
-  learned.lora_load_seconds = read(lora_.coefficients)[0];
+  learned.lora_load_seconds = read(lora_load_.coefficients)[0];
+  learned.lora_evict_seconds =
+      std::max(0.0, read(lora_evict_.coefficients)[0] - learned.lora_load_seconds);
   return learned;
 }
 
@@ -274,11 +285,10 @@ void LatencyModel::forget(TimePoint now) {
 }
 
 double LatencyModel::lora_seconds(LoraResidency residency) const {
-  const auto [load] = read(lora_.coefficients);
   switch (residency) {
     case LoraResidency::kResident: return 0.0;
-    case LoraResidency::kLoadable: return load;
-    case LoraResidency::kFull: return load + prior_.lora_evict_seconds;
+    case LoraResidency::kLoadable: return read(lora_load_.coefficients)[0];
+    case LoraResidency::kFull: return read(lora_evict_.coefficients)[0];
   }
   return 0.0;
 }

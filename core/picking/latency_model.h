@@ -84,7 +84,16 @@ class LatencyModel {
   };
   bool observe(const TransferSeen& seen);
 
-  bool observe_lora_load(double seconds);
+  // A prompt of an adapter that was not resident, on a pod that had no other prompt to compute:
+  // what it took beyond its prefill is the adapter's. Engines may load in passing.
+  struct AdapterSeen {
+    std::uint32_t pod = 0;
+    LoraResidency residency = LoraResidency::kLoadable;
+    Tokens cached{0};
+    Tokens uncached{0};
+    double seconds = 0;
+  };
+  bool observe(const AdapterSeen& seen);
 
   // The coefficients of the pool's fit as they are now, without the bend of a step and the
   // cost of cached pairs; and by what factors a pod takes longer. Saved, they make much the same
@@ -189,8 +198,9 @@ class LatencyModel {
   Kind<4> prefill_;
   Kind<4> step_;
   Kind<2> transfer_;
-  Kind<1> lora_;
-  OwnFactor no_pod_;  // of what is observed of all pods alike
+  Kind<1> lora_load_;   // where a slot was free
+  Kind<1> lora_evict_;  // until another adapter had left its slot, and this one was loaded
+  OwnFactor no_pod_;    // of what is observed of all pods alike
   PairFactors pairs_;
   TimePoint forgot_at_{};  // none: forget() was not called yet
   std::array<std::atomic<Chunk*>, LoadTable::kMaxPods / kChunkPods> chunks_{};

@@ -13,11 +13,17 @@ std::string_view name_of(LoraResidency residency) {
   return "loadable";
 }
 
-LoraResidency lora_residency(const PodState& state, std::string_view adapter) {
+LoraResidency lora_residency(const PodState& state, const SentAdapters& sent,
+                             std::string_view adapter, SentAdapters::Key key) {
   const auto holds = [adapter](const std::vector<std::string>& names) {
     return std::ranges::find(names, adapter) != names.end();
   };
   if (adapter.empty() || holds(state.running_loras) || holds(state.resident_loras)) {
+    return LoraResidency::kResident;
+  }
+  if (const auto use = sent.last_use(key, state.observed_at);
+      use && (use->after_then || state.resident_loras.empty()) &&
+      use->others_since < std::max(state.max_loras, 1)) {
     return LoraResidency::kResident;
   }
   if (state.max_loras <= 0) return LoraResidency::kLoadable;

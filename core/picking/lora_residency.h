@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/picking/sent_adapters.h"
 #include "core/pod.h"
 
 namespace baton {
@@ -15,7 +16,9 @@ enum class LoraResidency : std::uint8_t {
 };
 [[nodiscard]] std::string_view name_of(LoraResidency residency);
 
-// By the pod's last scrape. An empty `adapter` is the base model.
-[[nodiscard]] LoraResidency lora_residency(const PodState& state, std::string_view adapter);
+// By the pod's last scrape, and by what was sent there since, or ever where the engine does not
+// tell which adapters it has loaded. An empty `adapter` is the base model; `key` is its key.
+[[nodiscard]] LoraResidency lora_residency(const PodState& state, const SentAdapters& sent,
+                                           std::string_view adapter, SentAdapters::Key key);
 
 }  // namespace baton

@@ -14,6 +14,7 @@
 #include "core/picking/pod_load.h"
 #include "core/picking/policy.h"
 #include "core/picking/prompt_holders.h"
+#include "core/picking/sent_adapters.h"
 #include "core/plan.h"
 #include "core/pod.h"
 
@@ -27,6 +28,7 @@ using Candidates = boost::container::small_vector<PlanCandidate, kShortlistPods>
 struct PickRequest {
   Tokens prompt{0};
   std::string_view lora{};  // empty: the base model
+  SentAdapters::Key lora_key = 0;
   Tokens expected_output{0};
   bool decode_needs_handoff = false;        // a pod that does both stages must have the role `both`
   std::span<const std::string> excluded{};  // names of pods that this request may not use here

@@ -21,6 +21,7 @@ void LoadTable::reset(std::uint32_t index) {
   load.consecutive_errors.store(0);
   load.draining.store(false);
   load.prefills.reset();
+  load.adapters.reset();
 }
 
 LoadTicket::LoadTicket(PodLoad& load, Tokens cached, Tokens uncached, Tokens kv, bool decodes,

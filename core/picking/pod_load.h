@@ -12,6 +12,7 @@
 #include "core/picking/busy_time.h"
 #include "core/picking/prefill_watch.h"
 #include "core/picking/prompt_work.h"
+#include "core/picking/sent_adapters.h"
 #include "core/units.h"
 
 namespace baton {
@@ -34,6 +35,7 @@ struct alignas(64) PodLoad {
   std::atomic<int> coming_decodes{0};      // of running_decodes, whose prompt is not computed yet
   std::atomic<int> consecutive_errors{0};  // failed legs since the last good one
   BusyTime prompt_time;                    // in which prompts waited or were computed
+  SentAdapters adapters;                   // that requests sent here asked for
 
   // For how long the oldest prompt in flight here has been computed; none: nothing is, or nobody
   // can tell.

@@ -21,6 +21,7 @@ struct Leg {
   bool cancelled = false;  // nobody waits for what comes of it
   TimePoint sent_at{};
   bool behind_others = false;  // the pod had work of another router waiting when it was sent
+  bool is_alone = false;       // no other prompt was to be computed there
 
   // Set when the coroutine has ended.
   std::optional<Error> error;  // there was no answer, or it was cut short

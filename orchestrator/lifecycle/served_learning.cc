@@ -21,9 +21,14 @@ void ServedRequest::learn_prefill(const Leg& leg, TimePoint done_at,
   const Tokens told = usage && usage->tells_cached ? usage->cached : planned;
   const Tokens cached = std::clamp(told, Tokens(0), std::max(prompt - Tokens(1), Tokens(0)));
   const std::uint32_t pod = leg.pod->index;
+  const bool is_resident = plan_.adapter == LoraResidency::kResident;
+  if (!is_resident && leg.is_alone && !request_.prompt_is_batch) {
+    pool_.latency.observe(LatencyModel::AdapterSeen{pod, plan_.adapter, cached, prompt - cached,
+                                                    to_seconds(done_at - leg.sent_at)});
+  }
   const auto busy = context_.loads().of(pod).prefills.done(
       {leg.sent_at, done_at, PromptWork::of(cached, prompt - cached),
-       !leg.behind_others && !request_.prompt_is_batch});
+       is_resident && !leg.behind_others && !request_.prompt_is_batch});
   if (!busy) return;
   const PromptWork& work = busy->work;
   if (pool_.latency.observe(LatencyModel::PrefillSeen{pod, work.prompts, work.uncached_tokens,

@@ -37,12 +37,6 @@ bool was_not_taken(const Leg& leg) {
   return leg.status == 503 || leg.status == 429;
 }
 
-// No prompt of ours waits there but the one to be sent, and yet the pod says that some do.
-bool is_behind_others(const PodEntry& pod, LoadTable& loads) {
-  const int own = loads.of(pod.index).waiting_prompts.load(std::memory_order_relaxed);
-  return own <= 1 && pod.state.waiting > 0;
-}
-
 // Gives a hand-off back beside the request, which need not wait for it. The pod's own time to live
 // is the bound where this fails.
 Task<void> give_back(PoolContext* pool, std::shared_ptr<const PodEntry> pod,
@@ -239,7 +233,10 @@ void ServedRequest::send_leg(Stage stage) {
   leg->owner = this;
   leg->stage = stage;
   leg->pod = is_prefill ? plan_.prefill : plan_.decode;
-  leg->behind_others = is_behind_others(*leg->pod, context_.loads());
+  // No prompt of ours waits there but the one to be sent; and yet the pod may say that some do.
+  const bool is_only = context_.loads().of(leg->pod->index).waiting_prompts.load() <= 1;
+  leg->behind_others = is_only && leg->pod->state.waiting > 0;
+  leg->is_alone = is_only && !leg->behind_others;
   (is_prefill ? prefill_ : decode_) = leg;
   const bool has_answer = pool_.connector.dispatch() == adapters::Dispatch::kSequential &&
                           plan_.kind == PlanKind::kSplit && prefill_response_.status == 200;

@@ -128,6 +128,11 @@ Plan Choice::plan_of(const Option& option, std::string reason) {
     plan.prefill = option.prefill->pod;
     plan.prefill_cached = option.prefill->cached;
   }
+  if (!request_.lora.empty()) {
+    const PodEntry& computes = option.prefill == nullptr ? *plan.decode : *plan.prefill;
+    plan.adapter = lora_residency(computes.state, picking_.loads.of(computes.index).adapters,
+                                  request_.lora, SentAdapters::key_of(request_.lora));
+  }
   plan.prompt = request_.prompt;
   plan.predicted_ttft_seconds = option.ttft_seconds;
   plan.predicted_tpot_seconds = option.tpot_seconds;
@@ -191,6 +196,7 @@ std::unexpected<Error> Choice::no_decode_pod() {
 PickRequest Choice::pick_prefill() const {
   return {.prompt = request_.prompt,
           .lora = request_.lora,
+          .lora_key = SentAdapters::key_of(request_.lora),
           .expected_output = request_.expected_output,
           .decode_needs_handoff = request_.decode_needs_handoff,
           .excluded = request_.excluded_prefill,

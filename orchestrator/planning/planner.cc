@@ -122,6 +122,11 @@ PlanAccount Planner::commit(const Plan& plan, const PlanRequest& request, TimePo
   if (computes.waiting_prompts.load(std::memory_order_relaxed) == 0) {
     computes.busy_since.store(now, std::memory_order_relaxed);
   }
+  if (!request.lora.empty()) {
+    const SentAdapters::Key adapter = SentAdapters::key_of(request.lora);
+    decode.adapters.sent(adapter, now);
+    if (&computes != &decode) computes.adapters.sent(adapter, now);
+  }
   if (!request.decode_is_tentative) ++decode_turn_;
   if (plan.prefill != nullptr && request.prefill_on == nullptr) ++prefill_turn_;
   for (const PrefixChain& chain : prefix_chains(request.blocks, plan.prompt)) {

@@ -252,6 +252,7 @@ void PodRegistry::take_identity(Watch& watch, IdentityEvent event) {
     prefixes_.forget_pod(watch.index);
     latencies_.of(watch.pool).forget_pod(watch.index);
     loads_.of(watch.index).consecutive_errors = 0;
+    loads_.of(watch.index).adapters.reset();
     log(LogLevel::kWarn, "pod restarted", {{"pool", watch.pool}, {"pod", watch.pod.name}});
   }
   watch.pod.facts = watch.identity.facts();

@@ -26,7 +26,12 @@ void Request::note_prefill(const engine_model::EngineEvent& event, TimePoint now
 void Request::tell_prefill(std::uint32_t pod, Tokens cached, TimePoint now) {
   replica->planner.confirm(plan, wanted, now);
   const PromptWork work = PromptWork::of(cached, wanted.prompt - cached);
-  const auto busy = replica->loads.of(pod).prefills.done({sent_at, now, work, true});
+  const bool is_resident = plan.adapter == LoraResidency::kResident;
+  if (!is_resident && is_alone) {
+    replica->model.observe(LatencyModel::AdapterSeen{
+        pod, plan.adapter, cached, wanted.prompt - cached, to_seconds(now - sent_at)});
+  }
+  const auto busy = replica->loads.of(pod).prefills.done({sent_at, now, work, is_resident});
   if (!busy) return;
   replica->model.observe(LatencyModel::PrefillSeen{
       pod, busy->work.prompts, busy->work.uncached_tokens, busy->work.pairs, busy->seconds});

@@ -39,7 +39,8 @@ struct Request {
   int attempt = 0;
   bool in_prefill = false;
   bool in_transfer = false;
-  bool is_kept = false;  // the prompt's KV, by the prefill pod
+  bool is_kept = false;   // the prompt's KV, by the prefill pod
+  bool is_alone = false;  // no other prompt was to be computed where the prompt is
   TimePoint came_at;
   TimePoint sent_at;  // of the leg that computes the prompt
   TimePoint prefilled_at;

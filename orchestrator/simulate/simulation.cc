@@ -214,7 +214,10 @@ class Simulation {
     spec.max_tokens = is_prefill ? 1 : request.max_tokens;
     spec.keep_blocks = is_prefill;
     spec.wait_for_kv = !is_prefill && request.plan.kind == PlanKind::kSplit;
-    if (!spec.wait_for_kv) request.sent_at = now_;
+    if (!spec.wait_for_kv) {
+      request.sent_at = now_;
+      request.is_alone = request.replica->loads.of(index).waiting_prompts.load() <= 1;
+    }
     pod.engine().submit(sequence, std::move(spec));
     pod.count_request();
     pods_.touch(index);
@@ -473,7 +476,10 @@ class Simulation {
   void scrape() {
     snapshot_ = pods_.observe(now_);
     for (const std::uint32_t pod : pods_.seen_to_die()) {
-      for (const auto& replica : replicas_) replica->prefixes.forget_pod(pod);
+      for (const auto& replica : replicas_) {
+        replica->prefixes.forget_pod(pod);
+        replica->loads.of(pod).adapters.reset();
+      }
     }
   }
 

@@ -487,11 +487,29 @@ TEST_F(LatencyModelTest, LearnsBandwidthsOfPairs) {
 }
 
 TEST_F(LatencyModelTest, LearnsWhatLoadingAnAdapterTakes) {
-  for (int i = 0; i < 20; ++i) model_.observe_lora_load(1.5 * draws_.noise());
-  EXPECT_NEAR(model_.lora_seconds(LoraResidency::kLoadable), 1.5, 0.15);
+  const double prefill = model_.prefill_seconds(3, Tokens(0), kPrompt);
+  const auto saw = [&](LoraResidency residency, double load) {
+    return model_.observe(
+        LatencyModel::AdapterSeen{3, residency, Tokens(0), kPrompt, prefill + load});
+  };
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_TRUE(saw(LoraResidency::kLoadable, 1.5 * draws_.noise()));
+    EXPECT_TRUE(saw(LoraResidency::kFull, 4.0 * draws_.noise()));
+    EXPECT_FALSE(saw(LoraResidency::kResident, 9.0));
+  }
   EXPECT_EQ(model_.lora_seconds(LoraResidency::kResident), 0.0);
-  EXPECT_GT(model_.lora_seconds(LoraResidency::kFull),
-            model_.lora_seconds(LoraResidency::kLoadable));
+  EXPECT_NEAR(model_.lora_seconds(LoraResidency::kLoadable), 1.5, 0.15);
+  EXPECT_NEAR(model_.lora_seconds(LoraResidency::kFull), 4.0, 0.4);
+  EXPECT_NEAR(model_.learned().lora_evict_seconds, 2.5, 0.5);
+  EXPECT_EQ(model_.prefill_seconds(3, Tokens(0), kPrompt), prefill);
+}
+
+TEST_F(LatencyModelTest, AnAdapterThatIsLoadedInPassingCostsNextToNothing) {
+  for (int i = 0; i < 50; ++i) {
+    model_.observe(LatencyModel::AdapterSeen{3, LoraResidency::kLoadable, Tokens(0), kPrompt,
+                                             model_.prefill_seconds(3, Tokens(0), kPrompt)});
+  }
+  EXPECT_LT(model_.lora_seconds(LoraResidency::kLoadable), 3e-3);
 }
 
 TEST_F(LatencyModelTest, TakesManyPromptsAtOnceAsTheirSum) {
@@ -519,7 +537,7 @@ TEST_F(LatencyModelTest, IsProofAgainstWhatCannotBe) {
     model_.observe(LatencyModel::StepSeen{0, x, 1e13, 100, 0.01});
     model_.observe(LatencyModel::StepSeen{0, 10, 1e4, x > 0 && x < 1 ? -x : x - x, 0.01});
     model_.observe(LatencyModel::TransferSeen{0, 1, Bytes(1000), x});
-    model_.observe_lora_load(x);
+    model_.observe(LatencyModel::AdapterSeen{0, LoraResidency::kFull, Tokens(0), kPrompt, x});
   }
   model_.observe(LatencyModel::PrefillSeen{0, 1, 1e12, 1e24, 0.1});
   model_.observe(LatencyModel::PrefillSeen{LatencyModel::kAnyPod, 1, 1000, 1e6, 0.5});
