@@ -35,14 +35,20 @@ target_compile_options(baton_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -
 target_compile_definitions(baton_flags INTERFACE
   BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_VISIBILITY)
 target_include_directories(baton_flags INTERFACE ${CMAKE_SOURCE_DIR})
+option(BATON_FUZZ "Build the libFuzzer targets of tests/fuzz instead of the other tests" OFF)
 if(BATON_SANITIZE)
+  # ASan with UBSan compiles in half the time without optimisation, and tests are no slower for it.
+  # Threads and fuzzers need the speed.
+  set(optimisation -O1)
+  if(BATON_SANITIZE MATCHES address AND NOT BATON_FUZZ)
+    set(optimisation -O0)
+  endif()
   target_compile_options(baton_flags INTERFACE -fsanitize=${BATON_SANITIZE}
-    -fno-sanitize-recover=all -O1 -g1)
+    -fno-sanitize-recover=all ${optimisation} -g1)
   target_link_options(baton_flags INTERFACE -fsanitize=${BATON_SANITIZE})
   # Frames recycled by Asio would hide errors from the sanitizers.
   target_compile_definitions(baton_flags INTERFACE BOOST_ASIO_DISABLE_AWAITABLE_FRAME_RECYCLING)
 endif()
-option(BATON_FUZZ "Build the libFuzzer targets of tests/fuzz instead of the other tests" OFF)
 if(BATON_FUZZ)
   target_compile_options(baton_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()

@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "core/picking/lora_residency.h"
 #include "core/pod.h"
 #include "core/units.h"
 
@@ -64,6 +63,13 @@ struct PlanCandidate {
   Tokens cached{0};                   // prompt tokens that the pod is believed to hold
   Score score;                        // empty: it was not scored
   std::string_view rejected_because;  // a literal; empty: in the shortlist
+};
+
+// What serving a LoRA adapter on a pod asks for first.
+enum class LoraResidency : std::uint8_t {
+  kResident,  // nothing: it is loaded, or no adapter is wanted
+  kLoadable,  // loading it; also where the pod's slots are unknown
+  kFull,      // evicting another adapter, then loading it
 };
 
 enum class PlanKind : std::uint8_t { kSplit, kDecodeOnly };

@@ -4,15 +4,6 @@
 
 namespace baton {
 
-std::string_view name_of(LoraResidency residency) {
-  switch (residency) {
-    case LoraResidency::kResident: return "resident";
-    case LoraResidency::kLoadable: return "loadable";
-    case LoraResidency::kFull: return "full";
-  }
-  return "loadable";
-}
-
 LoraResidency lora_residency(const PodState& state, const SentAdapters& sent,
                              std::string_view adapter, SentAdapters::Key key) {
   const auto holds = [adapter](const std::vector<std::string>& names) {
