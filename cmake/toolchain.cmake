@@ -37,8 +37,8 @@ target_compile_definitions(baton_flags INTERFACE
 target_include_directories(baton_flags INTERFACE ${CMAKE_SOURCE_DIR})
 option(BATON_FUZZ "Build the libFuzzer targets of tests/fuzz instead of the other tests" OFF)
 if(BATON_SANITIZE)
-  # ASan with UBSan compiles in half the time without optimisation, and tests are no slower for it.
-  # Threads and fuzzers need the speed.
+  # Without optimisation ASan with UBSan compiles in half the time (12 minutes of CPU against 28), and
+  # the tests take two minutes more. Threads and fuzzers need the speed.
   set(optimisation -O1)
   if(BATON_SANITIZE MATCHES address AND NOT BATON_FUZZ)
     set(optimisation -O0)
