@@ -1,5 +1,5 @@
-# Two ways to compile less. Headers of others that most of our files read are compiled once, which halves
-# a cold build; tools/tidy compiles without them, so an include that a file lacks still shows.
+# Two ways to compile less. Headers of others that most of our files read are compiled once, which takes
+# two fifths off a cold build; tools/tidy reads files without them, so a missing include shows.
 option(BATON_PRECOMPILE "Compile the headers that most files share once" ON)
 
 # And under sanitizers alone, files of one folder are compiled together, six at a time: names that they
