@@ -131,8 +131,9 @@ int verdict(const BenchOptions& options, const bench::Session& session, const be
     completed += record.completed() ? 1 : 0;
     if (reason.empty() && !record.completed()) reason = record.reason;
   }
-  if (session.stopped())
+  if (session.stopped()) {
     return complain("bench", "stopped; what was measured is marked partial", kFailed);
+  }
   if (completed == 0) {
     return complain("bench",
                     "not one of " + std::to_string(session.records().size()) +

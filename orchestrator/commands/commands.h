@@ -18,9 +18,9 @@ int complain(std::string_view command, const std::string& message, int exit_code
 int complain(std::string_view command, const Error& error);
 
 // Each adds its subcommand to `app`; when that one was asked for, CLI11 runs it from parse() and it
-// sets `exit_code`. An option comes from
-// its flag, else from its BATON_… variable, else from the configuration file. One file each, named
-// as the subcommand; the list that `baton --help` shows is in main.cc.
+// sets `exit_code`. An option comes from its flag, else from its BATON_… variable, else from the
+// configuration file. One file each, named as the subcommand; the list that `baton --help` shows is
+// in main.cc.
 void add_serve_command(CLI::App& app, int& exit_code);
 void add_up_command(CLI::App& app, int& exit_code);
 void add_pod_command(CLI::App& app, int& exit_code);

@@ -66,7 +66,8 @@ def test_targets_link_along_the_arrows():
         relative = path.relative_to(ROOT).parent.as_posix()
         if house.folder_of(relative + "/x") is None:
             continue
-        for match in re.finditer(r"baton_module\((\w+)\s+(?:PIC\s+)?DEPENDS([^)]*)\)", path.read_text()):
+        for match in re.finditer(r"baton_module\((\w+)(?:\s+PIC)?\s+DEPENDS([^)]*)\)",
+                                 path.read_text()):
             target_of[match.group(1)] = house.folder_of(relative + "/x")
             dependencies[match.group(1)] = re.findall(r"baton_\w+", match.group(2))
     assert "baton_core" in target_of

@@ -1,7 +1,6 @@
 #include "adapters/engines/mock/vllm/metrics.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 
 #include "adapters/engines/mock/ledger.h"
